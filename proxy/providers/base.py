@@ -1,0 +1,103 @@
+"""What a provider kind is: where it lives, how it authenticates, what it serves. A quirk is one replaced function."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from proxy.config import ProviderConfig
+
+Headers = list[tuple[str, str]]
+
+STATELESS = frozenset({"create"})
+STATEFUL = frozenset({"create", "retrieve", "delete", "cancel", "input_items"})
+FULL = STATEFUL | {"compact", "input_tokens", "conversations"}
+
+
+class ProviderError(NamedTuple):
+    """What went wrong, in the provider's words."""
+
+    code: str
+    message: str
+
+
+def bearer(config: ProviderConfig) -> Callable[[], Headers]:
+    """Authenticate with `Authorization: Bearer`, from the key or the file that holds a token."""
+    if config.token_file is not None:
+        read = token_reader(config.token_file)
+        return lambda: [("Authorization", f"Bearer {read()}")]
+    if config.api_key is None:
+        return list
+    fixed = [("Authorization", f"Bearer {config.api_key.reveal()}")]
+    return lambda: fixed
+
+
+def token_reader(path: str) -> Callable[[], str]:
+    """Return a function that reads the token, again only after the file was replaced."""
+    file = Path(path)
+    known: tuple[int, str] = (-1, "")
+
+    def read() -> str:
+        nonlocal known
+        changed = file.stat().st_mtime_ns
+        if changed != known[0]:
+            known = (changed, file.read_text(encoding="ascii").strip())
+        return known[1]
+
+    return read
+
+
+def parse_error(body: bytes) -> ProviderError:
+    """Read an error body: OpenAI's `{"error": {...}}`, or `{"code", "error": "text"}`, or neither."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return ProviderError("", "")
+    if not isinstance(value, dict):
+        return ProviderError("", "")
+    error = value.get("error")
+    if isinstance(error, dict):
+        return ProviderError(_text(error.get("code") or error.get("type")), _text(error.get("message")))
+    return ProviderError(_text(value.get("code") or value.get("type")), _text(error or value.get("message")))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else "" if value is None else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One of the known provider types.
+
+    `environment` maps fields of `ProviderConfig` to the environment variables they are read from
+    when the gateway starts without a file; the kind is configured when all `required` ones are set.
+    """
+
+    name: str
+    otel_name: str
+    title: str
+    base_url: str | None
+    environment: Mapping[str, str]
+    operations: frozenset[str] = FULL
+    required: tuple[str, ...] = ("api_key",)
+    authenticate: Callable[[ProviderConfig], Callable[[], Headers]] = bearer
+    parse_error: Callable[[bytes], ProviderError] = parse_error
+    derive_base_url: Callable[[str], str] = str
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether a response can be retrieved from the provider later."""
+        return "retrieve" in self.operations
+
+    def find(self, environment: Mapping[str, str]) -> dict[str, str] | None:
+        """Return the settings the environment holds for this kind, or None where one is missing."""
+        if not self.environment:
+            return None
+        found = {field: environment[name] for field, name in self.environment.items() if environment.get(name)}
+        if any(field not in found for field in self.required):
+            return None
+        if "base_url" in found:
+            found["base_url"] = self.derive_base_url(found["base_url"])
+        return found

@@ -1,0 +1,33 @@
+"""Token usage as one value, read from any shape the Responses API carries it in."""
+
+from typing import Any, NamedTuple
+
+
+class Usage(NamedTuple):
+    """Tokens of one response; `cached_input` is part of `input`, `reasoning` part of `output`."""
+
+    input: int
+    cached_input: int
+    output: int
+    reasoning: int
+
+
+def parse_usage(value: Any) -> Usage | None:
+    """Read a `usage` object; None where it is absent, null or not one."""
+    if not isinstance(value, dict) or "input_tokens" not in value:
+        return None
+    return Usage(
+        _count(value.get("input_tokens")),
+        _detail(value.get("input_tokens_details"), "cached_tokens"),
+        _count(value.get("output_tokens")),
+        _detail(value.get("output_tokens_details"), "reasoning_tokens"),
+    )
+
+
+def _detail(details: Any, name: str) -> int:
+    return _count(details.get(name)) if isinstance(details, dict) else 0
+
+
+def _count(value: Any) -> int:
+    """Counters only grow: anything that is not a natural number counts as nothing."""
+    return value if isinstance(value, int) and value > 0 else 0
