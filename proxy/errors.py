@@ -41,7 +41,7 @@ class GatewayError(Exception):
     type: ClassVar[str] = "server_error"
     fault: ClassVar[str] = "internal"
     code: str | None = None
-    retry_safe: ClassVar[bool | None] = None
+    retry_safe: bool | None = None
 
     def __init__(
         self,

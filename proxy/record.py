@@ -17,7 +17,7 @@ ENDS = (
 
 
 class Record:
-    """One exchange. Times are seconds on the event loop's clock, 0.0 where a phase never began.
+    """One exchange. Times are seconds on the monotonic clock, 0.0 where a phase never began.
 
     `waited` sums the time spent waiting for the provider or for the client, so that
     `ended - started - waited` is the gateway's own share.

@@ -1,0 +1,166 @@
+"""The command line: arguments and environment in, one of the gateway's commands or processes run."""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from proxy import __version__, demo, sandbox, supervisor, worker
+from proxy.check import check
+from proxy.config import Config, ServerConfig, digest_key, load_config, new_key, with_ephemeral_key
+from proxy.configfile import ConfigError, Mistake
+from proxy.notation import check_name
+from proxy.providers import REGISTRY
+
+PROGRAM = "responses-proxy"
+MISUSED = 2
+"""Exit status where the command or the configuration has to be corrected."""
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the process's exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        status: int = arguments.run(arguments)
+    except ConfigError as error:
+        sys.stderr.write(f"{PROGRAM}: the configuration has to be corrected\n{error}\n")
+        return MISUSED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=PROGRAM, description="A streaming gateway for the OpenAI Responses API.")
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    serve = commands.add_parser("serve", help="run the gateway")
+    _add_config(serve)
+    serve.add_argument("--data-dir", metavar="DIR", type=Path, help="where the embedded server keeps its file")
+    for name in ("host", "port", "workers"):
+        serve.add_argument(f"--{name}", help=f"instead of server.{name}")
+    serve.set_defaults(run=_serve)
+
+    checking = commands.add_parser("check", help="validate the configuration and print the routes it makes")
+    _add_config(checking)
+    checking.set_defaults(run=_check)
+
+    keys = commands.add_parser("keys", help="make gateway keys").add_subparsers(metavar="ACTION", required=True)
+    new = keys.add_parser("new", help="print a new key, once, and the line of the file that admits it")
+    new.add_argument("--tenant", required=True, help="whose responses the key's holder shares")
+    new.add_argument("--name", help="what the key is called in logs; the tenant's name unless given")
+    new.set_defaults(run=_new_key)
+
+    commands.add_parser("demo", help="show it working, without any provider's key").set_defaults(run=_demo)
+    _add_processes(commands)
+    return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", metavar="FILE", type=Path, help="YAML; without it the environment names the providers"
+    )
+
+
+def _add_processes(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add what only the supervisor starts; without a help text they are not listed."""
+    one_worker = commands.add_parser("worker")
+    one_worker.add_argument("--listen-fd", type=int, required=True)
+    one_worker.add_argument("--control-fd", type=int, required=True)
+    one_worker.set_defaults(run=_run_worker)
+
+    provider = commands.add_parser("sandbox")
+    provider.add_argument("--control-fd", type=int, required=True)
+    provider.add_argument("--events-per-second", type=float, default=0)
+    provider.set_defaults(run=_run_sandbox)
+
+
+def _run_worker(arguments: argparse.Namespace) -> int:
+    return worker.main(arguments.listen_fd, arguments.control_fd)
+
+
+def _run_sandbox(arguments: argparse.Namespace) -> int:
+    return sandbox.main(arguments.control_fd, events_per_second=arguments.events_per_second)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    flags = {name: value for name in ("host", "port", "workers") if (value := getattr(arguments, name)) is not None}
+    key = new_key()
+
+    def read() -> Config:
+        return load_config(arguments.config, environment=os.environ, kinds=REGISTRY, server=flags)
+
+    def load() -> Config:
+        config = read()
+        return config if config.keys else with_ephemeral_key(config, key)[0]
+
+    config = read()
+    data_dir = arguments.data_dir or default_data_dir(os.environ)
+    if not config.keys:
+        _announce(config.server, key)
+    return supervisor.serve(load, data_dir=data_dir)
+
+
+def _announce(server: ServerConfig, key: str) -> None:
+    """Print the key of this run as the two settings of every OpenAI SDK; standard output is the log's."""
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    sys.stderr.write(
+        "no keys are configured; this one is good until the gateway stops:\n"
+        f"    export OPENAI_BASE_URL=http://{host}:{server.port}{server.prefixes[0].rstrip('/')}\n"
+        f"    export OPENAI_API_KEY={key}\n"
+    )
+
+
+def default_data_dir(environment: Mapping[str, str]) -> Path:
+    """Return the directory that the XDG specification gives a program for its state."""
+    state = Path(environment.get("XDG_STATE_HOME", ""))
+    if state.is_absolute():
+        return state / PROGRAM
+    try:
+        return Path("~/.local/state").expanduser() / PROGRAM
+    except RuntimeError:
+        raise ConfigError([Mistake("--data-dir", "is needed where neither XDG_STATE_HOME nor HOME is set")]) from None
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    report = check(arguments.config, os.environ)
+    sys.stdout.write(report.output)
+    sys.stderr.write(report.errors)
+    return report.status
+
+
+def _new_key(arguments: argparse.Namespace) -> int:
+    mistakes = _check_names({"tenant": arguments.tenant, "name": arguments.name})
+    if mistakes:
+        raise ConfigError(mistakes)
+    key = new_key()
+    entry = {"name": arguments.name or arguments.tenant, "tenant": arguments.tenant, "key_sha256": digest_key(key)}
+    line = yaml.safe_dump(
+        {**entry, "key_sha256": digest_key(key)}, default_flow_style=True, sort_keys=False, width=1000
+    )
+    sys.stdout.write(f"{key}\n\nThat is the key; it is not shown again. In the file, under `keys:`\n\n  - {line}")
+    return 0
+
+
+def _check_names(given: Mapping[str, str | None]) -> list[Mistake]:
+    mistakes = []
+    for name, value in given.items():
+        try:
+            if value is not None:
+                check_name(value)
+        except ValueError as error:
+            mistakes.append(Mistake(f"--{name}", str(error)))
+    return mistakes
+
+
+def _demo(_: argparse.Namespace) -> int:
+    return demo.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

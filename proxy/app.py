@@ -1,0 +1,146 @@
+"""The composition root of a worker: the one module that knows everyone."""
+
+import asyncio
+import itertools
+import os
+import socket
+import time
+from contextlib import suppress
+
+from aiohttp import web
+
+from proxy.auth import REASONS, Keys
+from proxy.bindings import OPERATIONS, Bindings, connect
+from proxy.catalogue import Catalogue
+from proxy.config import Config, ProviderConfig
+from proxy.downstream import Server
+from proxy.handlers import Handlers
+from proxy.logs import Log
+from proxy.metrics import (
+    AUTH_FAILURES,
+    BINDING_QUEUE,
+    REDIS_OPERATIONS,
+    REDIS_SECONDS,
+    UPSTREAM_CONNECTIONS,
+    Metrics,
+)
+from proxy.ownership import Ownership
+from proxy.providers import REGISTRY
+from proxy.routing import Router
+from proxy.services import Services
+from proxy.upstream import Upstream
+
+BACKLOG = 1024
+STDOUT = 1
+FLUSH_INTERVAL = 0.2
+"""Seconds a log line waits at most."""
+CLOSING_GRACE = 1.0
+"""Seconds that exchanges cut by a drain have to write their last event."""
+
+
+class App:
+    """One worker's gateway: built, started on a bound socket, drained, closed."""
+
+    def __init__(self, config: Config, *, redis_url: str, sandbox_url: str | None = None) -> None:
+        self._config = config
+        self._log = Log(_write_lines, time.time)
+        self._metrics = Metrics(providers=config.providers, models=_configured_models(config))
+        redis = connect(redis_url, config.bindings.ack_timeout)
+        self._bindings = Bindings(redis, config.bindings, metrics=self._metrics, log=self._log, clock=time.monotonic)
+        self._upstreams = {
+            name: Upstream(name, REGISTRY[provider.kind], _located(provider, sandbox_url), config.limits)
+            for name, provider in config.providers.items()
+        }
+        keys, router = Keys(config.keys), Router(config)
+        ownership = Ownership(self._bindings, keys, router, config.bindings)
+        services = Services(config, keys, router, ownership, self._bindings, self._upstreams, self._metrics, self._log)
+        self._handlers = Handlers(services, Catalogue(self._upstreams, router))
+        self._runner = web.ServerRunner(Server(self._handlers.handle, config), shutdown_timeout=CLOSING_GRACE)
+        self._site: web.SockSite | None = None
+        self._writing: asyncio.Task[None] | None = None
+        self._flushing: asyncio.Task[None] | None = None
+        self._watch()
+
+    def _watch(self) -> None:
+        self._metrics.present(AUTH_FAILURES, *((reason,) for reason in REASONS))
+        self._metrics.present(REDIS_OPERATIONS, *itertools.product(OPERATIONS, ("ok", "error")))
+        self._metrics.present(REDIS_SECONDS, *((operation,) for operation in OPERATIONS))
+        self._metrics.watch(BINDING_QUEUE, lambda: {(): len(self._bindings)})
+        self._metrics.watch(
+            UPSTREAM_CONNECTIONS,
+            lambda: {
+                (name, state): count
+                for name, upstream in self._upstreams.items()
+                for state, count in upstream.connections().items()
+            },
+        )
+
+    async def start(self, listener: socket.socket | None) -> None:
+        """Begin to serve on a bound socket."""
+        await self._bindings.open()
+        self._writing = asyncio.create_task(self._bindings.run())
+        self._flushing = asyncio.create_task(self._flush_log())
+        await self._runner.setup()
+        if listener is not None:
+            self._site = web.SockSite(self._runner, listener, backlog=BACKLOG)
+            await self._site.start()
+
+    async def _flush_log(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_INTERVAL)
+            self._log.flush()
+
+    async def snapshot(self) -> bytes:
+        """Return the state of every series, giving the loop back between families."""
+        pieces = []
+        for piece in self._metrics.snapshot():
+            pieces.append(piece)
+            await asyncio.sleep(0)
+        return b"".join(pieces)
+
+    def announce_drain(self) -> None:
+        """Tell clients, with every answer from now on, to come back elsewhere."""
+        self._handlers.draining = True
+
+    async def drain(self, timeout: float) -> None:  # noqa: ASYNC109
+        """Stop accepting, wait `timeout` seconds for what is under way, then end the rest loudly."""
+        self.announce_drain()
+        if self._site is not None:
+            await self._site.stop()
+            self._site = None
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._handlers.idle(), timeout)
+        for exchange in list(self._handlers.active):
+            exchange.stop()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._handlers.idle(), CLOSING_GRACE)
+
+    async def close(self) -> None:
+        """Let go of every connection, once queued bindings are written as far as Redis takes them."""
+        await self._runner.cleanup()
+        for upstream in self._upstreams.values():
+            await upstream.close()
+        self._bindings.stop()
+        if self._writing is not None:
+            await self._writing
+        if self._flushing is not None:
+            self._flushing.cancel()
+            await asyncio.wait({self._flushing})
+        self._log.flush()
+
+
+def _located(provider: ProviderConfig, sandbox_url: str | None) -> ProviderConfig:
+    if provider.kind == "sandbox" and provider.base_url is None:
+        return provider.model_copy(update={"base_url": sandbox_url})
+    return provider
+
+
+def _configured_models(config: Config) -> list[str]:
+    names = [*config.models, *(target.partition("/")[2] for target in config.models.values())]
+    return names + [model for key in config.keys for model in key.models or ()]
+
+
+def _write_lines(lines: bytes) -> None:
+    """Write to standard output; nobody reads it any more is no reason to stop serving."""
+    with suppress(BrokenPipeError):
+        os.write(STDOUT, lines)

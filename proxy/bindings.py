@@ -1,0 +1,267 @@
+"""Response id → provider and tenant, in Redis: key layout, lifetime, and behaviour while Redis is gone.
+
+Writes are committed in groups: whoever binds waits for the pipeline that carries the binding, which takes
+everything that arrived while the one before it was under way. A key is `b` and 16 bytes of the id's BLAKE2b digest,
+so it is as long as any other whatever the provider's ids look like; each call concerns one key.
+
+While Redis is away (`down`) or takes no writes (`read_only`) nothing waits: bindings queue, bounded, and one
+probe a second looks whether it is back. What this process bound or found it still knows.
+"""
+
+import asyncio
+import hashlib
+import itertools
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from proxy.config import BindingsConfig
+from proxy.errors import BindingsUnavailable
+from proxy.logs import Log
+from proxy.metrics import Metrics
+
+BATCH = 256
+"""Commands in one pipeline at most."""
+PROBE_INTERVAL = 1.0
+"""Seconds between two tries while Redis is away."""
+CONNECTIONS = 32
+
+OPERATIONS = ("find", "bind")
+"""What is asked of Redis; `bind` is one pipeline. The values of the `operation` label."""
+
+UP, READ_ONLY, DOWN = "up", "read_only", "down"
+BACKGROUND, CONVERSATION = 1, 2
+
+
+class Binding(NamedTuple):
+    """Who owns a response, who serves it, and what later calls have to know (`BACKGROUND`, `CONVERSATION`)."""
+
+    provider: str
+    tenant: str
+    flags: int = 0
+
+    def pack(self) -> bytes:
+        """Render as a few dozen bytes: version, flags, length of the provider's name, both names."""
+        provider = self.provider.encode()
+        return bytes((1, self.flags, len(provider))) + provider + self.tenant.encode()
+
+    @classmethod
+    def parse(cls, packed: bytes) -> "Binding | None":
+        """Read what `pack` wrote; None for anything else."""
+        if len(packed) < 3 or packed[0] != 1:  # noqa: PLR2004
+            return None
+        cut = 3 + packed[2]
+        return cls(packed[3:cut].decode(), packed[cut:].decode(), packed[1])
+
+
+class Write(NamedTuple):
+    """A queued command: a packed binding to set, or None to delete; and whoever waits for it."""
+
+    value: bytes | None
+    waiter: asyncio.Future[None] | None
+
+
+def key_of(response_id: str) -> bytes:
+    """Return the Redis key of an id."""
+    return b"b" + hashlib.blake2b(response_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def connect(url: str, timeout: float) -> Redis:
+    """Make a client whose every step is bounded by `timeout` seconds; a stale connection is retried once."""
+    pool = BlockingConnectionPool.from_url(
+        url,
+        timeout=timeout,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        max_connections=CONNECTIONS,
+        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+    )
+    return Redis.from_pool(pool)
+
+
+class Bindings:
+    """The bindings of one process. `clock` returns seconds; `run` has to run for writes to happen."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        config: BindingsConfig,
+        *,
+        metrics: Metrics,
+        log: Log,
+        clock: Callable[[], float],
+    ) -> None:
+        self._redis = redis
+        self._config = config
+        self._ttl = int(config.ttl_days * 86_400)
+        self._metrics = metrics
+        self._log = log
+        self._clock = clock
+        self._known: dict[bytes, Binding] = {}
+        self._queue: dict[bytes, Write] = {}
+        self._wanted = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self.state = UP
+
+    def __len__(self) -> int:
+        """Return how many writes wait."""
+        return len(self._queue)
+
+    async def bind(self, response_id: str, binding: Binding) -> None:
+        """Bind an id; return once Redis has it, or at once or in bounded time where Redis does not answer."""
+        key = key_of(response_id)
+        self._remember(key, binding)
+        await self._write(key, binding.pack())
+
+    async def forget(self, response_id: str) -> None:
+        """Remove an id's binding, here and in Redis."""
+        key = key_of(response_id)
+        self._known.pop(key, None)
+        await self._write(key, None)
+
+    async def find(self, response_id: str, tenant: str) -> Binding | None:
+        """Return an id's binding, None where there is none.
+
+        What this process knows answers for the id's own `tenant` only: another's id takes as long as one that is
+        not there. Raises BindingsUnavailable where Redis cannot say.
+        """
+        key = key_of(response_id)
+        known = self._known.get(key)
+        if known is not None and known.tenant == tenant:
+            return known
+        if self.state == DOWN:
+            raise _unavailable()
+        packed = await self._get(key)
+        binding = Binding.parse(packed) if packed is not None else None
+        if binding is not None:
+            self._remember(key, binding)
+        return binding
+
+    async def _get(self, key: bytes) -> bytes | None:
+        started = self._clock()
+        try:
+            packed = await self._redis.get(key)
+        except (RedisError, OSError) as error:
+            self._metrics.redis("find", "error", self._clock() - started)
+            self._change(_state_after(error), error)
+            self._wanted.set()
+            raise _unavailable() from error
+        self._metrics.redis("find", "ok", self._clock() - started)
+        return packed if isinstance(packed, bytes) else None
+
+    def _remember(self, key: bytes, binding: Binding) -> None:
+        known = self._known
+        if self._config.cache and key not in known and len(known) >= self._config.cache:
+            del known[next(iter(known))]
+        if self._config.cache:
+            known[key] = binding
+
+    async def _write(self, key: bytes, value: bytes | None) -> None:
+        waiter = asyncio.get_running_loop().create_future() if self.state == UP else None
+        replaced = self._queue.pop(key, None)
+        if replaced is not None:
+            _release(replaced)
+        self._queue[key] = Write(value, waiter)
+        self._bound_queue()
+        self._wanted.set()
+        if waiter is not None:
+            await waiter
+
+    def _bound_queue(self) -> None:
+        while len(self._queue) > self._config.queue:
+            _release(self._queue.pop(next(iter(self._queue))))
+            self._metrics.binding_dropped()
+
+    async def open(self) -> None:
+        """Find out whether Redis is there, so that the first request need not."""
+        await self._commit()
+
+    async def run(self) -> None:
+        """Write what is queued until `stop`; the one task that writes. Leaves Redis at the end."""
+        while not self._stopping.is_set():
+            await self._wanted.wait()
+            self._wanted.clear()
+            while (self._queue or self.state != UP) and not self._stopping.is_set():
+                if not await self._commit():
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._stopping.wait(), PROBE_INTERVAL)
+        while self._queue and await self._commit():
+            pass
+        if self._queue:
+            self._metrics.binding_dropped(len(self._queue))
+            self._log.event("bindings_lost", count=len(self._queue))
+        await self._redis.aclose()
+
+    def stop(self) -> None:
+        """Make `run` write what is queued, once, and end."""
+        self._stopping.set()
+        self._wanted.set()
+
+    async def _commit(self) -> bool:
+        """Write one batch and let go whoever waits for it; return whether Redis took it."""
+        keys = list(itertools.islice(self._queue, BATCH))
+        batch = {key: self._queue.pop(key) for key in keys}
+        started = self._clock()
+        try:
+            await self._send(batch)
+        except (RedisError, OSError) as error:
+            self._metrics.redis("bind", "error", self._clock() - started)
+            self._queue = {**batch, **self._queue}
+            self._bound_queue()
+            self._change(_state_after(error), error)
+            return False
+        self._metrics.redis("bind", "ok", self._clock() - started)
+        for write in batch.values():
+            _release(write)
+        self._change(UP)
+        return True
+
+    async def _send(self, batch: "dict[bytes, Write]") -> None:
+        pipeline = self._redis.pipeline(transaction=False)
+        for key, write in batch.items():
+            if write.value is None:
+                pipeline.execute_command("DEL", key)
+            else:
+                pipeline.execute_command("SET", key, write.value, "EX", self._ttl)
+        if not batch:
+            pipeline.execute_command("PING")
+        await pipeline.execute()
+
+    def _change(self, state: str, error: Exception | None = None) -> None:
+        if state == self.state:
+            return
+        before, self.state = self.state, state
+        self._log.event("redis_state", state=state, before=before, queued=len(self._queue), error=_describe(error))
+        if state != UP:
+            for write in self._queue.values():
+                _release(write)
+
+
+def _release(write: Write) -> None:
+    """Let go whoever waits for a write, written or not."""
+    if write.waiter is not None and not write.waiter.done():
+        write.waiter.set_result(None)
+
+
+def _state_after(error: Exception) -> str:
+    """Tell a server that answers, though with an error, from one that is away."""
+    if isinstance(error, RedisConnectionError | RedisTimeoutError | OSError):
+        return DOWN
+    return READ_ONLY if isinstance(error, ResponseError) else DOWN
+
+
+def _describe(error: Exception | None) -> str | None:
+    return None if error is None else f"{type(error).__name__}: {str(error)[:200]}"
+
+
+def _unavailable() -> BindingsUnavailable:
+    return BindingsUnavailable(
+        "The gateway cannot look up who serves this id at the moment. Try again shortly.", retry_after=1
+    )

@@ -1,0 +1,150 @@
+"""What the sandbox remembers: a bounded number of responses and conversations, and how far each has got."""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import orjson
+
+from proxy.errors import BadRequest
+from proxy.scripted import Json, check_range, events, render, unfinished
+
+Value = TypeVar("Value")
+
+ENTRY_BYTES = 1024
+"""What an entry weighs beside its JSON."""
+
+
+class Shelf(Generic[Value]):
+    """A mapping that forgets its oldest entries beyond a number or a weight in bytes."""
+
+    def __init__(self, entries: int, size: int) -> None:
+        self._entries = entries
+        self._size = size
+        self._values: OrderedDict[str, tuple[Value, int]] = OrderedDict()
+        self.size = 0
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def put(self, key: str, value: Value, size: int) -> None:
+        """Keep a value of `size` bytes; one that is heavier than the whole shelf is not kept."""
+        self.remove(key)
+        self._values[key] = (value, size + ENTRY_BYTES)
+        self.size += size + ENTRY_BYTES
+        while self.size > self._size or len(self._values) > self._entries:
+            self.size -= self._values.popitem(last=False)[1][1]
+
+    def get(self, key: str) -> Value | None:
+        """Return what is kept under a key."""
+        found = self._values.get(key)
+        return None if found is None else found[0]
+
+    def remove(self, key: str) -> bool:
+        """Forget a key; False where it was not kept."""
+        found = self._values.pop(key, None)
+        if found is not None:
+            self.size -= found[1]
+        return found is not None
+
+
+@dataclass(slots=True)
+class Kept:
+    """One response: what it is when finished, and when that is. Times are seconds on one monotonic clock."""
+
+    final: bytes
+    items: bytes
+    previous: str | None
+    background: bool
+    pace: float
+    """Events a second; 0 is all at once."""
+    started: float
+    finished: float
+    """Infinite while the end depends on a client that reads."""
+    stop: int | None = None
+    """The number of events that went before it was cancelled."""
+
+    @classmethod
+    def begin(cls, response: Json, items: list[Json], *, pace: float, now: float) -> "Kept":
+        """Begin a response, of which everything but the time is known."""
+        streamed_for = (sum(1 for _ in events(response)) - 1) / pace if pace else 0.0
+        return cls(
+            render(response),
+            render(items),
+            response["previous_response_id"],
+            response["background"],
+            pace,
+            now,
+            now + streamed_for,
+        )
+
+    @property
+    def size(self) -> int:
+        """Return the bytes that keeping this takes, nearly."""
+        return len(self.final) + len(self.items)
+
+    def due(self, number: int) -> float:
+        """Return when the event with this sequence number goes out."""
+        return self.started + number / self.pace if self.pace else self.started
+
+    def state(self, now: float) -> str:
+        """Return the status at a time."""
+        if self.stop is not None:
+            return "cancelled"
+        if now >= self.finished:
+            return "finished"
+        return "queued" if self.background and now < self.due(2) else "in_progress"
+
+    def snapshot(self, now: float) -> bytes:
+        """Return the response as it is at a time."""
+        state = self.state(now)
+        return self.final if state == "finished" else render(unfinished(orjson.loads(self.final), state))
+
+    def cancel(self, now: float) -> None:
+        """Stop a response that has not finished."""
+        if self.state(now) in {"queued", "in_progress"}:
+            last = sum(1 for _ in events(orjson.loads(self.final))) - 1
+            self.stop = min(last, int((now - self.started) * self.pace) + 1) if self.pace else last
+
+    def events(self) -> Iterator[Json]:
+        """Yield the events of the whole response."""
+        return events(orjson.loads(self.final))
+
+    def cut(self, number: int) -> Json | None:
+        """Return the event that takes this sequence number, and ends the stream, because of a cancellation.
+
+        The protocol has no event of its own for that: it is `response.incomplete` with the status `cancelled`.
+        """
+        if self.stop is None or number < self.stop:
+            return None
+        response = unfinished(orjson.loads(self.final), "cancelled")
+        return {"type": "response.incomplete", "response": response, "sequence_number": number}
+
+
+def page(items: list[Json], query: Mapping[str, str]) -> Json:
+    """Return one page of items, oldest first, as the query's `order`, `after` and `limit` ask for it."""
+    limit, order, after = query.get("limit", "20"), query.get("order", "desc"), query.get("after")
+    if not limit.isdecimal():
+        raise BadRequest("Invalid type for 'limit': expected an integer.", code="invalid_type", param="limit")
+    check_range("limit", int(limit[:9]), "integer", 1, 100)
+    if order not in {"asc", "desc"}:
+        raise BadRequest("Invalid 'order': expected 'asc' or 'desc'.", code="invalid_value", param="order")
+    ordered = items if order == "asc" else items[::-1]
+    if after is not None:
+        ids = [item["id"] for item in ordered]
+        if after not in ids:
+            raise BadRequest(f"Item with id '{after}' not found.", param="after")
+        ordered = ordered[ids.index(after) + 1 :]
+    return listing(ordered[: int(limit)], more=len(ordered) > int(limit))
+
+
+def listing(items: list[Json], *, more: bool = False) -> Json:
+    """Return items as OpenAI's list object."""
+    return {
+        "object": "list",
+        "data": items,
+        "first_id": items[0]["id"] if items else None,
+        "last_id": items[-1]["id"] if items else None,
+        "has_more": more,
+    }

@@ -1,0 +1,321 @@
+"""Every series of the gateway, with its labels and buckets, and the cells one worker counts them in.
+
+Nothing else defines a series. A worker has one event loop, so its cells are plain numbers without locks;
+`exposition` adds the workers' snapshots up and gives them Prometheus' shape.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+import orjson
+
+from proxy.providers.base import FULL
+from proxy.record import ENDS, Record
+
+Labels = tuple[str, ...]
+
+OPERATIONS = FULL | {"models"}
+"""The values of the `operation` label, besides `unknown`."""
+GENERATIONS = {"create": "chat", "compact": "compact"}
+"""The operations that make a model work, and what OpenTelemetry calls them (it has no word for the second).
+
+Only their usage counts: retrieving a response repeats the tokens it was created with.
+"""
+TOKEN_TYPES = ("input", "cached_input", "output", "reasoning")
+"""The values of the `type` label, in the order of `Usage`."""
+NONE, OTHER, OTHER_ERROR = "none", "other", "_OTHER"
+MAX_MODELS = 200
+MAX_ERROR_TYPES = 100
+MAX_LABEL_LENGTH = 128
+
+DURATION_BUCKETS = tuple(0.01 * 2**power for power in range(18))
+TOKEN_BUCKETS = tuple(4.0**power for power in range(14))
+OWN_TIME_BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+
+
+class Family(NamedTuple):
+    """One metric family as Prometheus knows it; only a histogram has buckets."""
+
+    type: Literal["counter", "gauge", "histogram"]
+    name: str
+    help: str
+    labels: Labels = ()
+    buckets: tuple[float, ...] = ()
+
+
+_GEN_AI = ("gen_ai_operation_name", "gen_ai_provider_name", "provider", "gen_ai_request_model")
+
+DURATION = Family(
+    "histogram",
+    "gen_ai_client_operation_duration_seconds",
+    "Time from a request's arrival to the end of its answer.",
+    (*_GEN_AI, "error_type"),
+    DURATION_BUCKETS,
+)
+FIRST_CHUNK = Family(
+    "histogram",
+    "gen_ai_client_operation_time_to_first_chunk_seconds",
+    "Time from a streaming request's arrival to the first chunk of its answer.",
+    _GEN_AI,
+    DURATION_BUCKETS,
+)
+OUTPUT_CHUNK = Family(
+    "histogram",
+    "gen_ai_client_operation_time_per_output_chunk_seconds",
+    "Mean time between the chunks of a stream after its first, observed once per stream.",
+    _GEN_AI,
+    DURATION_BUCKETS,
+)
+TOKEN_USAGE = Family(
+    "histogram",
+    "gen_ai_client_token_usage",
+    "Input and output tokens per response.",
+    (*_GEN_AI, "gen_ai_token_type"),
+    TOKEN_BUCKETS,
+)
+REQUESTS = Family(
+    "counter",
+    "responses_proxy_requests_total",
+    "Requests answered, by the status the client received.",
+    ("operation", "provider", "code"),
+)
+TOKENS = Family(
+    "counter",
+    "responses_proxy_tokens_total",
+    "Tokens used; cached_input is part of input, reasoning part of output.",
+    ("provider", "model", "type"),
+)
+OVERHEAD = Family(
+    "histogram",
+    "responses_proxy_overhead_seconds",
+    "The gateway's own share of a request: its duration without waiting for provider or client.",
+    ("operation",),
+    OWN_TIME_BUCKETS,
+)
+INFLIGHT_REQUESTS = Family(
+    "gauge", "responses_proxy_inflight_requests", "Requests a provider is serving now.", ("provider",)
+)
+INFLIGHT_STREAMS = Family("gauge", "responses_proxy_inflight_streams", "Streams open now.", ("provider",))
+STREAM_ENDS = Family(
+    "counter", "responses_proxy_stream_ends_total", "Streams ended, by what ended them.", ("provider", "end")
+)
+REDIS_OPERATIONS = Family(
+    "counter", "responses_proxy_redis_operations_total", "Redis operations.", ("operation", "outcome")
+)
+REDIS_SECONDS = Family(
+    "histogram", "responses_proxy_redis_seconds", "Time a Redis operation took.", ("operation",), OWN_TIME_BUCKETS
+)
+BINDING_QUEUE = Family("gauge", "responses_proxy_binding_queue", "Bindings waiting to be written to Redis.")
+BINDINGS_DROPPED = Family(
+    "counter", "responses_proxy_bindings_dropped_total", "Bindings given up before Redis had them."
+)
+AUTH_FAILURES = Family(
+    "counter", "responses_proxy_auth_failures_total", "Requests refused for their gateway key.", ("reason",)
+)
+UPSTREAM_CONNECTIONS = Family(
+    "gauge", "responses_proxy_upstream_connections", "Connections to providers.", ("provider", "state")
+)
+WORKERS = Family("gauge", "responses_proxy_workers", "Worker processes alive.")
+WORKER_RESTARTS = Family(
+    "counter", "responses_proxy_worker_restarts_total", "Worker processes replaced after an unexpected end."
+)
+DRAINING = Family("gauge", "responses_proxy_draining", "1 while the gateway is stopping.")
+RELOAD_SUCCESSFUL = Family(
+    "gauge", "responses_proxy_config_last_reload_successful", "1 if the newest configuration is in force."
+)
+BUILD_INFO = Family(
+    "gauge", "responses_proxy_build_info", "What is running; always 1.", ("version", "python", "aiohttp")
+)
+
+COUNTERS = (REQUESTS, TOKENS, STREAM_ENDS, REDIS_OPERATIONS, BINDINGS_DROPPED, AUTH_FAILURES)
+HISTOGRAMS = (DURATION, FIRST_CHUNK, OUTPUT_CHUNK, TOKEN_USAGE, OVERHEAD, REDIS_SECONDS)
+GAUGES = (INFLIGHT_REQUESTS, INFLIGHT_STREAMS, BINDING_QUEUE, UPSTREAM_CONNECTIONS)
+WORKER_FAMILIES = (*HISTOGRAMS, *COUNTERS, *GAUGES)
+"""What workers count; the rest is the supervisor's."""
+SUPERVISOR_FAMILIES = (WORKERS, WORKER_RESTARTS, DRAINING, RELOAD_SUCCESSFUL, BUILD_INFO)
+
+
+class Vocabulary:
+    """The values one label may take: the known ones and the first `room` others; the rest become `rest`."""
+
+    def __init__(self, known: Iterable[str], room: int, rest: str) -> None:
+        self._values = {rest, *known}
+        self._room = room
+        self._rest = rest
+
+    def know(self, values: Iterable[str]) -> None:
+        """Allow these values for good, whatever room is left."""
+        self._values.update(values)
+
+    def label(self, value: str, *, admit: bool = True) -> str:
+        """Return the value, or the rest's where it is neither allowed yet nor to be admitted now."""
+        if value in self._values:
+            return value
+        if not admit or self._room <= 0 or not 0 < len(value) <= MAX_LABEL_LENGTH or not value.isprintable():
+            return self._rest
+        self._room -= 1
+        self._values.add(value)
+        return value
+
+
+class Level:
+    """A gauge that stands one higher inside each `with` block entered on it."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0
+
+    def __enter__(self) -> None:
+        self.value += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.value -= 1
+
+
+class _Counter:
+    __slots__ = ("cells",)
+
+    def __init__(self) -> None:
+        self.cells: dict[Labels, int] = {}
+
+    def present(self, labels: Labels) -> None:
+        self.cells.setdefault(labels, 0)
+
+    def add(self, labels: Labels, amount: int = 1) -> None:
+        self.cells[labels] = self.cells.get(labels, 0) + amount
+
+
+class _Histogram:
+    """Per label tuple the count of each bucket, not cumulative, the one past the last bound, then the sum."""
+
+    __slots__ = ("bounds", "cells")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.cells: dict[Labels, list[float]] = {}
+
+    def present(self, labels: Labels) -> list[float]:
+        return self.cells.setdefault(labels, [0] * (len(self.bounds) + 1) + [0.0])
+
+    def observe(self, labels: Labels, value: float) -> None:
+        cell = self.cells.get(labels) or self.present(labels)
+        cell[bisect_left(self.bounds, value)] += 1
+        cell[-1] += value
+
+
+class Metrics:
+    """One worker's cells.
+
+    `providers` are the configured names; anything else is labelled `none`. `models` are always labels of
+    their own; of further models the first `max_models` that a provider served are, the rest is `other`.
+    """
+
+    def __init__(self, *, providers: Iterable[str], models: Iterable[str], max_models: int = MAX_MODELS) -> None:
+        names = (*dict.fromkeys(providers), NONE)
+        self._known_models = sorted(set(models))
+        self._models = Vocabulary(self._known_models, max_models, OTHER)
+        self._error_types = Vocabulary((), MAX_ERROR_TYPES, OTHER_ERROR)
+        self._counters = {family.name: _Counter() for family in COUNTERS}
+        self._histograms = {family.name: _Histogram(family.buckets) for family in HISTOGRAMS}
+        self._gauges: dict[str, Callable[[], Mapping[Labels, float]]] = {family.name: dict for family in GAUGES}
+        self._duration = self._histograms[DURATION.name]
+        self._first_chunk = self._histograms[FIRST_CHUNK.name]
+        self._output_chunk = self._histograms[OUTPUT_CHUNK.name]
+        self._token_usage = self._histograms[TOKEN_USAGE.name]
+        self._overhead = self._histograms[OVERHEAD.name]
+        self._redis_seconds = self._histograms[REDIS_SECONDS.name]
+        self._requests = self._counters[REQUESTS.name]
+        self._tokens = self._counters[TOKENS.name]
+        self._stream_ends = self._counters[STREAM_ENDS.name]
+        self._redis_operations = self._counters[REDIS_OPERATIONS.name]
+        self._bindings_dropped = self._counters[BINDINGS_DROPPED.name]
+        self._auth_failures = self._counters[AUTH_FAILURES.name]
+        self._requests_inflight = {name: Level() for name in names}
+        self._streams_inflight = {name: Level() for name in names}
+        self.watch(INFLIGHT_REQUESTS, lambda: _levels(self._requests_inflight))
+        self.watch(INFLIGHT_STREAMS, lambda: _levels(self._streams_inflight))
+        self.present(OVERHEAD, *((operation,) for operation in sorted(OPERATIONS)))
+        self.present(STREAM_ENDS, *((name, end) for name in names for end in ENDS))
+
+    def present(self, family: Family, *labels: Labels) -> None:
+        """Show these label values at zero before anything is counted, so that a first increase is seen as one."""
+        cells = self._counters.get(family.name) or self._histograms[family.name]
+        for each in labels:
+            cells.present(each)
+
+    def settle(self, record: Record) -> None:
+        """Count everything one exchange is worth; `record.ended` must be set."""
+        provider = record.provider if record.provider in self._requests_inflight else NONE
+        operation = record.operation if record.operation in OPERATIONS else "unknown"
+        elapsed = record.ended - record.started
+        self._requests.add((operation, provider, str(record.status) if record.status else NONE))
+        self._overhead.observe((operation,), max(0.0, elapsed - record.waited))
+        if record.streamed and record.end:
+            self._stream_ends.add((provider, record.end))
+        if provider != NONE and operation in GENERATIONS:
+            self._settle_generation(record, provider, elapsed)
+
+    def _settle_generation(self, record: Record, provider: str, elapsed: float) -> None:
+        model = self._models.label(record.model, admit=200 <= record.status < 400)  # noqa: PLR2004
+        labels = (GENERATIONS[record.operation], record.otel_provider, provider, model)
+        error = record.error_type and self._error_types.label(record.error_type)
+        self._duration.observe((*labels, error), elapsed)
+        if record.streamed and record.first_chunk > 0:
+            self._first_chunk.observe(labels, record.first_chunk - record.started)
+            if record.chunks > 1:
+                self._output_chunk.observe(labels, (record.last_chunk - record.first_chunk) / (record.chunks - 1))
+        if record.usage is not None:
+            # A number past the last bucket is the provider's mistake; unbounded, it would overflow the snapshot.
+            counts = [min(count, int(TOKEN_BUCKETS[-1])) for count in record.usage]
+            for token_type, count in zip(TOKEN_TYPES, counts, strict=True):
+                self._tokens.add((provider, model, token_type), count)
+            self._token_usage.observe((*labels, "input"), counts[0])
+            self._token_usage.observe((*labels, "output"), counts[2])
+
+    def serving(self, provider: str) -> Level:
+        """Return the gauge of requests this provider is serving, to be entered for one request's time."""
+        return self._requests_inflight.get(provider) or self._requests_inflight[NONE]
+
+    def streaming(self, provider: str) -> Level:
+        """Return the gauge of this provider's open streams, to be entered for one stream's time."""
+        return self._streams_inflight.get(provider) or self._streams_inflight[NONE]
+
+    def redis(self, operation: str, outcome: str, seconds: float) -> None:
+        """Count one round trip to Redis; both words come from the code, never from a request."""
+        self._redis_operations.add((operation, outcome))
+        self._redis_seconds.observe((operation,), seconds)
+
+    def auth_failure(self, reason: str) -> None:
+        """Count a request refused for its key; the reason is a word of the code's own."""
+        self._auth_failures.add((reason,))
+
+    def binding_dropped(self, number: int = 1) -> None:
+        """Count bindings given up before Redis had them."""
+        self._bindings_dropped.add((), number)
+
+    def watch(self, family: Family, read: Callable[[], Mapping[Labels, float]]) -> None:
+        """Read a gauge's values, by label values, whenever a snapshot is taken."""
+        self._gauges[family.name] = read
+
+    def snapshot(self) -> Iterator[bytes]:
+        """Yield the cells' state in lines of JSON, a family each, so that a loop may turn between two.
+
+        Joined, they are what `Exposition.update` takes.
+        """
+        yield orjson.dumps(self._known_models, option=orjson.OPT_APPEND_NEWLINE)
+        for name, counter in self._counters.items():
+            yield _line(name, counter.cells)
+        for name, histogram in self._histograms.items():
+            yield _line(name, histogram.cells)
+        for name, read in self._gauges.items():
+            yield _line(name, read())
+
+
+def _levels(levels: Mapping[str, Level]) -> dict[Labels, float]:
+    return {(provider,): level.value for provider, level in levels.items()}
+
+
+def _line(name: str, cells: Mapping[Labels, Any]) -> bytes:
+    return orjson.dumps((name, tuple(cells.items())), option=orjson.OPT_APPEND_NEWLINE)

@@ -1,0 +1,76 @@
+"""Whose an id is and who serves it: one answer for every surface that takes an id.
+
+Unknown and foreign ids are refused alike, with the error the caller's surface has for an id that is not there.
+"""
+
+from dataclasses import dataclass
+
+from proxy.auth import Caller, Keys
+from proxy.bindings import Bindings
+from proxy.config import BindingsConfig
+from proxy.errors import BadRequest, BindingsUnavailable, GatewayError, NotFound
+from proxy.routing import Router
+
+
+def response_not_found(response_id: str) -> NotFound:
+    """Answer as OpenAI does for a response that is not there."""
+    return NotFound(f"Response with id '{response_id}' not found.")
+
+
+def previous_response_not_found(response_id: str) -> BadRequest:
+    """Answer as OpenAI does where `previous_response_id` names nothing."""
+    return BadRequest(
+        f"Previous response with id '{response_id}' not found.",
+        code="previous_response_not_found",
+        param="previous_response_id",
+    )
+
+
+def conversation_not_found(conversation_id: str) -> NotFound:
+    """Answer as OpenAI does for a conversation that is not there."""
+    return NotFound(f"Conversation with id '{conversation_id}' not found.")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An id a caller wants to use, what the header names, and the error for an id that is not there."""
+
+    caller: Caller
+    id: str
+    named: str | None
+    missing: GatewayError
+
+
+class Ownership:
+    """Decides claims from the bindings and the configuration's policy."""
+
+    def __init__(self, bindings: Bindings, keys: Keys, router: Router, config: BindingsConfig) -> None:
+        self._bindings = bindings
+        self._keys = keys
+        self._router = router
+        self._forward = len(keys.tenants) <= 1 and config.unknown != "refuse"
+        self._trust_header = config.without_redis == "trust_header"
+
+    async def provider_of(self, claim: Claim) -> str | None:
+        """Return the provider that serves an id; None where nobody bound it and the caller may try its luck.
+
+        Raises the claim's `missing`, or BindingsUnavailable while nobody can tell.
+        """
+        try:
+            binding = await self._bindings.find(claim.id, claim.caller.tenant)
+        except BindingsUnavailable:
+            if self._may_trust(claim):
+                return claim.named
+            raise
+        if claim.caller.owns(binding) and binding is not None:
+            return binding.provider
+        if binding is None and self._forward and ".." not in claim.id.replace("\\", "/").split("/"):
+            return None
+        raise claim.missing
+
+    def _may_trust(self, claim: Claim) -> bool:
+        """Without Redis the header decides where no second tenant could be read through it."""
+        name = claim.named
+        if name is None or name not in self._router.allowed(claim.caller):
+            return False
+        return self._trust_header or self._keys.sole_tenant(name)

@@ -1,0 +1,187 @@
+"""Moves one answer's body from provider to client: each chunk from the event that brought it, one in flight.
+
+The relay is pumped by the upstream connection's `on_data` and, once the client reads again, by the downstream
+connection's `on_writable`. While the client does not read nothing is taken from the parser, which then stops the
+provider's socket. The only task is the exchange's own: it waits in `run`, is woken to bind a response's id before
+the bytes that carry it go on, and learns how the body ended.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from time import monotonic
+
+from proxy.config import Timeouts
+from proxy.downstream import Downstream
+from proxy.sse import KEEP_ALIVE
+from proxy.tap import Tap
+from proxy.upstream import Answer
+
+TERMINAL_GRACE = 5.0
+"""Seconds a provider has to close its stream behind the terminal event."""
+
+
+class Outcome(Enum):
+    """How moving a body ended."""
+
+    WHOLE = "whole"
+    CUT = "cut"
+    IDLE = "idle"
+    STALLED = "stalled"
+    """The client stopped reading for as long as a provider may be silent."""
+    STOPPED = "stopped"
+    """The gateway is going away."""
+
+
+class Relay:
+    """One body on its way. `head` renders the head of the answer, before its first byte; None where it was sent."""
+
+    def __init__(
+        self, answer: Answer, downstream: Downstream, tap: Tap, head: Callable[[], bytes] | None, timeouts: Timeouts
+    ) -> None:
+        self._answer = answer
+        self._downstream = downstream
+        self._tap = tap
+        self._head = head
+        self._timeouts = timeouts
+        self._loop = asyncio.get_running_loop()
+        self._held = b""
+        self._binding = False
+        self._pumping = False
+        self._detached = False
+        self._outcome: Outcome | None = None
+        self._error: Exception | None = None
+        self._turn: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._received = self._written = monotonic()
+
+    async def run(self, bind: Callable[[], Awaitable[None]]) -> Outcome:
+        """Move the body to its end; return how it ended. `bind` is awaited before a response's id goes on."""
+        self._answer.connection.on_data = self._pump
+        self._downstream.connection.on_writable = self._pump
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._timeouts.keep_alive_comment, self._tick)
+        self._pump()
+        while self._outcome is None or self._binding:
+            if self._binding:
+                await bind()
+                self._let_go()
+            else:
+                self._turn = self._loop.create_future()
+                await self._turn
+        if self._error is not None:
+            raise self._error
+        return self._outcome
+
+    def stop(self) -> None:
+        """End the body here: the gateway is going away."""
+        self._end(Outcome.STOPPED)
+
+    def detach(self) -> None:
+        """Go on without a client from the next `run` on, so that the provider is not interrupted."""
+        self._detached = True
+
+    def close(self) -> None:
+        """Let go of both connections; nothing is pumped any more."""
+        self._answer.connection.on_data = None
+        self._downstream.connection.on_writable = None
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _pump(self) -> None:
+        """Take what the parser has and pass it on."""
+        if self._pumping or self._binding or self._outcome is not None:
+            return
+        self._pumping = True
+        try:
+            self._take()
+        except Exception as error:  # noqa: BLE001
+            # Raised into aiohttp's parser it would be lost; `run` raises it.
+            self._error = error
+            self._end(Outcome.CUT)
+        finally:
+            self._pumping = False
+
+    def _take(self) -> None:
+        answer, tap = self._answer, self._tap
+        while self._detached or not self._downstream.paused:
+            chunk = answer.take()
+            if not chunk:
+                break
+            self._received = monotonic()
+            block = tap.feed(chunk, self._received)
+            if tap.identified:
+                self._wait_for_binding(block)
+                return
+            if block:
+                self._write(block)
+        if answer.body.at_eof():
+            self._close_tap()
+        elif answer.broken and (self._detached or not self._downstream.paused):
+            self._end(Outcome.CUT)
+        elif tap.finished and self._timer is not None:
+            self._timer.cancel()
+            self._timer = self._loop.call_later(TERMINAL_GRACE, self._end, Outcome.WHOLE)
+
+    def _close_tap(self) -> None:
+        rest = self._tap.close()
+        if self._tap.identified:
+            self._wait_for_binding(rest)
+        elif rest:
+            self._write(rest)
+        self._end(Outcome.WHOLE)
+
+    def _wait_for_binding(self, block: bytes) -> None:
+        self._tap.identified = False
+        self._binding = True
+        self._held = block
+        self._wake()
+
+    def _let_go(self) -> None:
+        """Pass on what waited for the binding, and what came meanwhile."""
+        self._binding = False
+        held, self._held = self._held, b""
+        self._write(held)
+        self._pump()
+
+    def _write(self, block: bytes) -> None:
+        if self._detached:
+            return
+        self._written = monotonic()
+        if self._head is not None:
+            head, self._head = self._head(), None
+            self._downstream.write(block, head)
+        else:
+            self._downstream.write(block)
+
+    def _end(self, outcome: Outcome) -> None:
+        if self._outcome is None:
+            self._outcome = outcome
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._turn is not None and not self._turn.done():
+            self._turn.set_result(None)
+
+    def _tick(self) -> None:
+        """Look at the clock: once in a while, not for every chunk."""
+        now = monotonic()
+        idle = self._timeouts.idle
+        if self._downstream.paused and not self._detached:
+            if now - self._written >= idle:
+                self._end(Outcome.STALLED)
+            self._received = now
+        elif now - self._received >= idle:
+            self._end(Outcome.IDLE)
+        elif self._tap.aligned and not self._binding and now - self._written >= self._timeouts.keep_alive_comment:
+            self._write(KEEP_ALIVE)
+        if self._outcome is None:
+            self._timer = self._loop.call_later(self._next_look(now) - now, self._tick)
+
+    def _next_look(self, now: float) -> float:
+        """Return when something may be due next."""
+        silence = self._timeouts.keep_alive_comment
+        waiting_since = self._written if self._downstream.paused else self._received
+        return min(
+            at for at in (self._written + silence, waiting_since + self._timeouts.idle, now + silence) if at > now
+        )

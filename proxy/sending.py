@@ -1,0 +1,180 @@
+"""The request on its way up: connection, head, body as it arrives, and the head of the answer.
+
+Nothing is sent twice, but for one case: a pooled connection that turned out stale before a byte came back,
+with everything sent so far still at hand.
+"""
+
+import asyncio
+from time import monotonic
+
+from aiohttp import web
+
+from proxy.admission import Admission
+from proxy.errors import FirstByteTimeout, UpstreamError
+from proxy.headers import render_up
+from proxy.record import Record
+from proxy.routing import Route
+from proxy.services import Call, Services
+from proxy.upstream import Answer, Line, Upstream
+
+LAST_CHUNK = b"0\r\n\r\n"
+FIRST_ERROR = 400
+
+
+class Sending:
+    """One request to one provider."""
+
+    def __init__(
+        self,
+        services: Services,
+        call: Call,
+        route: Route,
+        admission: Admission,
+        *,
+        request: web.BaseRequest,
+        record: Record,
+    ) -> None:
+        self._upstream: Upstream = services.upstreams[route.provider]
+        self._may_grow = services.router.may_rewrite(route.provider)
+        self._replay_limit = services.config.limits.look_ahead_bytes
+        self._call = call
+        self._route = route
+        self._admission = admission
+        self._request = request
+        self._record = record
+        self._sent: list[bytes] | None = []
+        self._sent_bytes = 0
+        self._complete = False
+        self._chunked = False
+        self.client_gone = False
+
+    async def answer(self) -> Answer:
+        """Send the request, return the head of its answer.
+
+        Raises GatewayError; CancelledError when the client leaves, except where the response is `background`:
+        then `client_gone` is set and the answer is waited for.
+        """
+        await self._admission.check(self._route)
+        line = await self._connect(fresh=False)
+        try:
+            return await self._over(line)
+        except UpstreamError as error:
+            if not line.stale or self._sent is None:
+                error.retry_safe = error.retry_safe or not self._complete
+                raise
+        self._record.retried = True
+        return await self._over(await self._connect(fresh=True))
+
+    async def _connect(self, *, fresh: bool) -> Line:
+        began = monotonic()
+        try:
+            return await self._upstream.connect(fresh=fresh)
+        finally:
+            self._record.connected = monotonic()
+            self._record.waited += self._record.connected - began
+
+    async def _over(self, line: Line) -> Answer:
+        began = monotonic()
+        try:
+            for piece in self._sent or ():
+                line.write(piece)
+            upload = self._admission.upload
+            if self._complete or upload is None or upload.ended:
+                if not self._complete:
+                    self._put_whole(line)
+                answer = await self._wait(line)
+            else:
+                answer = await self._stream(line)
+        except BaseException:
+            line.close()
+            raise
+        self._record.head_received = monotonic()
+        self._record.waited += self._record.head_received - began
+        return answer
+
+    def _put(self, line: Line, data: bytes) -> None:
+        """Write, and keep what was written while it is little enough to be written again."""
+        if self._sent is not None:
+            self._sent.append(data)
+            self._sent_bytes += len(data)
+            if self._sent_bytes > self._replay_limit:
+                self._sent = None
+        line.write(data)
+
+    def _head(self, framing: bytes) -> bytes:
+        lines = render_up(self._request.raw_headers, self._upstream.own_headers)
+        return self._upstream.head(self._request.method, self._call.target, lines, framing)
+
+    def _put_whole(self, line: Line) -> None:
+        upload = self._admission.upload
+        self._complete = True
+        if upload is not None:
+            upload.start(may_grow=False)
+            body = upload.release_all()
+            self._put(line, self._head(b"Content-Length: %d\r\n" % len(body)) + body)
+        else:
+            self._put(line, self._head(b"" if self._request.method == "GET" else b"Content-Length: 0\r\n"))
+
+    async def _wait(self, line: Line) -> Answer:
+        """Wait for the answer to a request that is sent; a background response survives its client."""
+        while True:
+            try:
+                return await line.answer()
+            except asyncio.CancelledError:
+                if not self._survives():
+                    raise
+                self.client_gone = True
+
+    def _survives(self) -> bool:
+        """Tell whether the exchange goes on without its client, and if so take the cancellation back."""
+        upload = self._admission.upload
+        task = asyncio.current_task()
+        if self.client_gone or upload is None or not upload.envelope.background or task is None:
+            return False
+        task.uncancel()
+        return True
+
+    async def _stream(self, line: Line) -> Answer:
+        """Send the body as it arrives while watching for an answer that does not wait for it."""
+        sending = asyncio.create_task(self._put_body(line))
+        answering = asyncio.create_task(line.answer(bounded=False))
+        try:
+            await asyncio.wait({sending, answering}, return_when=asyncio.FIRST_COMPLETED)
+            if answering.done() and not sending.done():
+                answer = answering.result()
+                if answer.status >= FIRST_ERROR:
+                    answer.reusable = False
+                    return answer
+            await sending
+            timeout = self._upstream.timeouts.first_byte
+            await asyncio.wait({answering}, timeout=timeout)
+            if not answering.done():
+                raise FirstByteTimeout(f"The provider sent no byte within {timeout:g} s.")
+            return answering.result()
+        finally:
+            sending.cancel()
+            answering.cancel()
+            await asyncio.gather(sending, answering, return_exceptions=True)
+
+    async def _put_body(self, line: Line) -> None:
+        upload = self._admission.upload
+        if upload is None:
+            return
+        if not self._sent:
+            length = upload.start(may_grow=self._may_grow)
+            self._chunked = length is None
+            framing = b"Transfer-Encoding: chunked\r\n" if length is None else b"Content-Length: %d\r\n" % length
+            self._put(line, self._head(framing))
+        while not upload.ended:
+            self._put_piece(line, upload.release())
+            await line.connection.writable()
+            await upload.more()
+            await self._admission.check(self._route)
+        self._complete = True
+        self._put_piece(line, upload.release_all())
+        if self._chunked:
+            self._put(line, LAST_CHUNK)
+
+    def _put_piece(self, line: Line, piece: bytes) -> None:
+        if piece:
+            self._put(line, b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)

@@ -1,0 +1,111 @@
+"""Server-sent events: where one ends, what its data is, how one is written.
+
+Line ends may be LF, CRLF or CR, as the standard has them.
+"""
+
+import re
+from collections.abc import Iterator
+
+BOUNDARY = re.compile(rb"\n\r?\n|\r\r")
+LINE_END = re.compile(rb"\r\n|\n|\r")
+KEEP_ALIVE = b": keep-alive\n\n"
+
+_OVERLAP = 2
+"""Bytes of a boundary that can lie before the chunk in which it ends."""
+
+
+class Framer:
+    """Cuts a stream behind its complete events: `feed` returns whole events, the rest waits for more.
+
+    An event longer than `limit` bytes is let through piece by piece; `oversized` tells while that lasts.
+    Nothing is changed: what is fed comes out, in order, to the byte.
+    """
+
+    __slots__ = ("_limit", "_tail", "oversized")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._tail = bytearray()
+        self.oversized = False
+
+    @property
+    def aligned(self) -> bool:
+        """Whether everything returned so far ends behind a complete event."""
+        return not self.oversized
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take bytes as they come and return those that complete events."""
+        if not self._tail and not self.oversized and chunk.endswith(b"\n\n"):
+            return chunk
+        if self.oversized:
+            return self._pass(chunk)
+        tail = self._tail
+        start = max(0, len(tail) - _OVERLAP)
+        tail += chunk
+        end = _last_boundary(tail, start)
+        if end:
+            out = bytes(tail[:end])
+            del tail[:end]
+        else:
+            out = b""
+        if len(tail) > self._limit:
+            out += bytes(tail)
+            self.oversized = True
+            del tail[:-_OVERLAP]
+        return out
+
+    def _pass(self, chunk: bytes) -> bytes:
+        """Let an oversized event through until it ends; `_tail` then holds bytes already returned."""
+        seen = len(self._tail)
+        window = self._tail + chunk
+        found = BOUNDARY.search(window)
+        if found is None:
+            self._tail = window[-_OVERLAP:]
+            return chunk
+        end = max(found.end() - seen, 0)
+        self.oversized = False
+        self._tail = bytearray()
+        return chunk[:end] + (self.feed(chunk[end:]) if end < len(chunk) else b"")
+
+    def close(self) -> bytes:
+        """Return what is left: an event whose end never came."""
+        rest = b"" if self.oversized else bytes(self._tail)
+        self._tail = bytearray()
+        return rest
+
+
+def _last_boundary(data: bytearray, start: int) -> int:
+    """Return the offset behind the last boundary at or after `start`, 0 where there is none."""
+    if b"\r" not in data:
+        at = data.rfind(b"\n\n", start)
+        return at + 2 if at >= 0 else 0
+    end = 0
+    for found in BOUNDARY.finditer(data, start):
+        end = found.end()
+    return end
+
+
+def split(block: bytes) -> Iterator[bytes]:
+    """Yield the events of a block that ends behind a complete event."""
+    start = 0
+    for found in BOUNDARY.finditer(block):
+        yield block[start : found.end()]
+        start = found.end()
+    if start < len(block):
+        yield block[start:]
+
+
+def data_of(event: bytes) -> bytes:
+    """Return an event's data, its lines joined; empty for comments and events without any."""
+    lines = [_value(line) for line in LINE_END.split(event) if line.startswith(b"data:")]
+    return b"\n".join(lines)
+
+
+def _value(line: bytes) -> bytes:
+    value = line[5:]
+    return value[1:] if value.startswith(b" ") else value
+
+
+def encode(name: str, data: bytes) -> bytes:
+    """Write one event; `data` is a single line."""
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), data)

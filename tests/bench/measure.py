@@ -1,0 +1,188 @@
+"""The five measurements, each taken of every contender in turn within a round, and over several rounds."""
+
+import asyncio
+import contextlib
+import statistics
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import uvloop
+
+from tests.bench import processes, streams, transfers, wire
+from tests.bench.contenders import Contender, Scene, started
+from tests.bench.processes import Failed, Unavailable
+from tests.bench.wire import Connection, Unexpected
+
+STREAMS, EVENTS_PER_SECOND = 200, 50
+OPEN_STREAMS, WARM_STREAMS, HELD_EVENTS = 1000, 20, 4
+FIRST_EVENTS = 200
+KIB, MIB, GIB = 1024, 1024**2, 1024**3
+
+FAULTS = (Failed, Unexpected, OSError, TimeoutError, subprocess.CalledProcessError)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure, of whom, and for how long."""
+
+    scene: Scene
+    names: list[str]
+    rounds: int
+    seconds: float
+    gib: float
+
+
+@dataclass
+class Results:
+    """What came out: figure → contender → one value a round (NaN where it failed), and what went wrong."""
+
+    values: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, figure: str, name: str, value: float) -> None:
+        """Append one round's value."""
+        self.values.setdefault(figure, {}).setdefault(name, []).append(value)
+
+    def note(self, text: str) -> None:
+        """Keep something the reader of the table must know."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    @contextlib.contextmanager
+    def guarded(self, figure: str, name: str):
+        """Turn a failed measurement into a NaN and a note, so that the others go on."""
+        try:
+            yield
+        except Unavailable as error:
+            self.note(f"{name}: left out: {error}")
+        except FAULTS as error:
+            self.add(figure, name, float("nan"))
+            self.note(f"{name}: {figure}: {type(error).__name__}: {error}")
+
+
+def in_turn(names: list[str], number: int) -> list[str]:
+    """Return the names in this round's order: each round begins with the next."""
+    start = number % len(names)
+    return names[start:] + names[:start]
+
+
+@contextlib.contextmanager
+def side_by_side(plan: Plan, results: Results):
+    """Run all contenders at once; yields those that started."""
+    with contextlib.ExitStack() as stack:
+        running: dict[str, Contender] = {}
+        for name in plan.names:
+            with results.guarded("start", name):
+                running[name] = stack.enter_context(started(plan.scene, name))
+        yield running
+
+
+def measure_requests(plan: Plan, running: dict[str, Contender], results: Results) -> None:
+    """Count small JSON creates a second, and the worker's CPU for each."""
+    for number in range(-1, plan.rounds):
+        for name in in_turn(list(running), number):
+            with results.guarded("requests", name):
+                contender = running[name]
+                seconds = 1 if number < 0 else plan.seconds
+                before = processes.cpu_seconds(contender.worker)
+                rate = streams.requests_per_second(contender.port, seconds, plan.scene.directory)
+                cpu = processes.cpu_seconds(contender.worker) - before
+                if number >= 0:
+                    results.add("requests", name, rate)
+                    results.add("request_cpu_us", name, cpu / (rate * round(seconds)) * 1e6)
+
+
+def measure_events(plan: Plan, running: dict[str, Contender], results: Results) -> None:
+    """Take CPU time of the worker per event delivered."""
+    for number in range(plan.rounds):
+        for name in in_turn(list(running), number):
+            with results.guarded("event_cpu_us", name):
+                cost = uvloop.run(_event_cost(running[name], plan.seconds))
+                results.add("event_cpu_us", name, cost * 1e6)
+
+
+async def _event_cost(contender: Contender, seconds: float) -> float:
+    model = f"hold-{EVENTS_PER_SECOND}-1000000"
+    async with streams.opened(contender.port, STREAMS, model, EVENTS_PER_SECOND) as opened:
+        delivered = -sum(stream.events for stream in opened)
+        cpu = -processes.cpu_seconds(contender.worker)
+        await asyncio.sleep(seconds)
+        delivered += sum(stream.events for stream in opened)
+        cpu += processes.cpu_seconds(contender.worker)
+        expected = STREAMS * EVENTS_PER_SECOND * seconds
+        if any(stream.fault for stream in opened) or delivered < 0.9 * expected:
+            raise Failed(f"{delivered} of {expected:.0f} events were delivered")
+    return cpu / delivered
+
+
+def measure_first_event(plan: Plan, running: dict[str, Contender], results: Results) -> None:
+    """Compare the median time to the first event through each contender with the median without any."""
+    request = wire.render_request("stream-1000-3", stream=True)
+    ports = {"direct": plan.scene.upstream, **{name: contender.port for name, contender in running.items()}}
+    for _ in range(plan.rounds):
+        with contextlib.ExitStack() as stack:
+            lines = {name: stack.enter_context(Connection(port)) for name, port in ports.items()}
+            times: dict[str, list[float]] = {name: [] for name in lines}
+            for _ in range(FIRST_EVENTS):
+                for name, line in lines.items():
+                    with contextlib.suppress(*FAULTS):
+                        times[name].append(line.first_event(request))
+        _add_first_events(times, results)
+
+
+def _add_first_events(times: dict[str, list[float]], results: Results) -> None:
+    direct = statistics.median(times.pop("direct"))
+    results.add("first_event_direct_ms", "direct", direct * 1e3)
+    for name, taken in times.items():
+        with results.guarded("first_event_ms", name):
+            if len(taken) < 0.9 * FIRST_EVENTS:
+                raise Failed(f"{len(taken)} of {FIRST_EVENTS} streams went through")
+            results.add("first_event_ms", name, (statistics.median(taken) - direct) * 1e3)
+
+
+def fresh(plan: Plan, results: Results, figure: str, measure: Callable[[Contender], None], rounds: int) -> None:
+    """Take a measurement of memory: each time of a new process, so that nothing freed before is used again."""
+    for number in range(rounds):
+        for name in in_turn(plan.names, number):
+            with results.guarded(figure, name), started(plan.scene, name) as contender:
+                uvloop.run(_hold(contender, WARM_STREAMS))
+                measure(contender)
+
+
+def measure_stream_memory(plan: Plan, results: Results) -> None:
+    """Take the memory only the worker holds, per open stream that has carried a few events."""
+
+    def measure(contender: Contender) -> None:
+        before = processes.private_bytes(contender.worker)
+        held = uvloop.run(_hold(contender, OPEN_STREAMS))
+        results.add("stream_kib", contender.name, (held - before) / OPEN_STREAMS / KIB)
+
+    fresh(plan, results, "stream_kib", measure, plan.rounds)
+
+
+async def _hold(contender: Contender, count: int) -> int:
+    async with streams.opened(contender.port, count, f"hold-50-{HELD_EVENTS - 1}", HELD_EVENTS):
+        return processes.private_bytes(contender.worker)
+
+
+def measure_transfers(plan: Plan, results: Results) -> None:
+    """Watch the growth of the worker's resident memory while a huge body passes."""
+    size = int(plan.gib * GIB)
+    upstream = plan.scene.upstream
+    kinds = {
+        "upload": lambda port: transfers.upload(port, size),
+        "document": lambda port: transfers.download(port, upstream, size, stream=False),
+        "events": lambda port: transfers.download(port, upstream, size, stream=True),
+    }
+    for kind, transfer in kinds.items():
+
+        def measure(contender: Contender, kind=kind, transfer=transfer) -> None:
+            before = processes.resident_bytes(contender.worker)
+            done = transfer(contender.port)
+            growth = processes.peak_bytes(contender.worker) - before
+            results.add(f"{kind}_growth_mib", contender.name, growth / MIB)
+            results.add(f"{kind}_mib_per_second", contender.name, size / MIB / done.seconds)
+            results.add(f"{kind}_read_ahead_mib", contender.name, done.read_ahead / MIB)
+
+        fresh(plan, results, f"{kind}_growth_mib", measure, 1)

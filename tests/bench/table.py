@@ -1,0 +1,105 @@
+"""The table: medians, ratios of each round, the floor and the aim beside them, and the machine it was measured on."""
+
+import importlib.metadata
+import math
+import os
+import platform
+import re
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench import contenders
+
+README = Path(__file__).parent / "README.md"
+BLOCK = re.compile(r"(<!-- figures: begin[^\n]*-->\n).*(<!-- figures: end -->)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure of the table; `ratio` is off where a quotient of two figures near zero would say nothing."""
+
+    key: str
+    title: str
+    render: Callable[[float], str]
+    floor: str = "-"
+    aim: str = "-"
+    ratio: bool = True
+
+
+ROWS = (
+    Row("requests", "requests/s, 1 KB JSON create, 32 connections", "{:,.0f}".format, "ratio ≥ 0.8", "ratio ≥ 1.1"),
+    Row("request_cpu_us", "CPU per request, µs", "{:.0f}".format),
+    Row("event_cpu_us", "CPU per streamed event, µs", "{:.1f}".format, "ratio ≤ 1.1", "ratio ≤ 0.7"),
+    Row("first_event_ms", "added time to first event, p50, idle, ms", "{:.3f}".format, "≤ 1.5", "≤ 0.5"),
+    Row("stream_kib", "memory per open stream, KiB", "{:.1f}".format, "≤ 60", "≤ 30"),
+    Row("upload_growth_mib", "{gib} GiB upload: growth, MiB", "{:.2f}".format, "≤ 8", "≤ 2", ratio=False),
+    Row("document_growth_mib", "{gib} GiB JSON download: growth, MiB", "{:.2f}".format, "≤ 8", "≤ 2", ratio=False),
+    Row("events_growth_mib", "{gib} GiB SSE download: growth, MiB", "{:.2f}".format, "≤ 8", "≤ 2", ratio=False),
+)
+
+
+def facts(date: str) -> dict[str, str]:
+    """Return what the figures depend on besides the code."""
+    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    packages = {name: importlib.metadata.version(name) for name in ("aiohttp", "uvloop", "redis")}
+    return {
+        "date": date,
+        "cores": f"{os.cpu_count()} of {cpu[1].strip() if cpu else platform.machine()}",
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        **packages,
+        "nginx": contenders.version(["/usr/sbin/nginx", "-v"]).rpartition("/")[2],
+        "bindings": contenders.version([contenders.redis_program(), "--version"]).partition(" sha=")[0],
+    }
+
+
+def render(values: dict[str, dict[str, list[float]]], machine: dict[str, str], notes: list[str], plan) -> str:
+    """Return the Markdown: facts, table, notes."""
+    lines = [
+        "Measured "
+        + ", ".join(f"{name} {value}" if name != "date" else value for name, value in machine.items())
+        + ".",
+        f"Medians of {plan.rounds} rounds of {plan.seconds:g} s; ratio: median, lowest and highest of the rounds' own.",
+        "",
+        "| figure | nginx | bare | gateway | gateway ÷ bare | floor | aim |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    lines += [render_row(row, values[row.key], plan.gib) for row in ROWS if row.key in values]
+    lines += ["", *(f"* {note}" for note in notes)] if notes else []
+    return "\n".join(lines) + "\n"
+
+
+def render_row(row: Row, rounds: dict[str, list[float]], gib: float) -> str:
+    """Return one line of the table."""
+    cells = [row.title.format(gib=f"{gib:g}")]
+    cells += [render_median(row, rounds.get(name, [])) for name in contenders.CONTENDERS]
+    cells += [render_ratio(rounds) if row.ratio else "-", row.floor, row.aim]
+    return f"| {' | '.join(cells)} |"
+
+
+def render_median(row: Row, values: list[float]) -> str:
+    """Return the median of the rounds that worked."""
+    good = [value for value in values if not math.isnan(value)]
+    if good:
+        return row.render(statistics.median(good))
+    return "failed" if values else "-"
+
+
+def render_ratio(rounds: dict[str, list[float]]) -> str:
+    """Return gateway over bare, round by round: median (lowest to highest)."""
+    pairs = zip(rounds.get("gateway", []), rounds.get("bare", []), strict=False)
+    ratios = [ours / theirs for ours, theirs in pairs if theirs and not math.isnan(ours / theirs)]
+    if not ratios:
+        return "-"
+    return f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def write_readme(markdown: str) -> None:
+    """Replace the figures in the README beside this file."""
+    text = README.read_text()
+    replaced, count = BLOCK.subn(lambda found: f"{found[1]}\n{markdown}\n{found[2]}", text)
+    if count != 1:
+        raise ValueError(f"{README.name} has {count} marked places for the figures")
+    README.write_text(replaced)

@@ -1,0 +1,122 @@
+"""What the sandbox keeps: bounded by number and weight, as far as the clock says, page by page."""
+
+import math
+
+import orjson
+import pytest
+
+from proxy import scripted
+from proxy.errors import BadRequest
+from proxy.kept import ENTRY_BYTES, Kept, Shelf, page
+
+ITEMS = [{"id": f"msg_{number}"} for number in range(5)]
+
+
+def kept(*, pace=0.0, **fields):
+    body = {"model": "m", "input": "hello", **fields}
+    items = scripted.parse_items("hello")
+    return Kept.begin(scripted.answer(body, items, [], words=None, now=1), items, pace=pace, now=100.0)
+
+
+def status(record, now):
+    return orjson.loads(record.snapshot(now))["status"]
+
+
+def test_shelf_forgets_the_oldest_when_it_holds_too_many():
+    shelf = Shelf(2, 10**6)
+    for name in "abc":
+        shelf.put(name, name, 1)
+    assert [shelf.get(name) for name in "abc"] == [None, "b", "c"]
+
+
+def test_shelf_forgets_the_oldest_when_it_weighs_too_much():
+    shelf = Shelf(100, 2 * (ENTRY_BYTES + 50))
+    for name in "abc":
+        shelf.put(name, name, 50)
+    assert [shelf.get(name) for name in "abc"] == [None, "b", "c"]
+    assert shelf.size == 2 * (ENTRY_BYTES + 50)
+
+
+def test_shelf_does_not_keep_what_is_heavier_than_itself():
+    shelf = Shelf(100, 1000)
+    shelf.put("a", "a", 1001)
+    assert (shelf.get("a"), len(shelf), shelf.size) == (None, 0, 0)
+
+
+def test_shelf_weighs_a_value_once_when_it_is_replaced_or_removed():
+    shelf = Shelf(100, 10**6)
+    shelf.put("a", "old", 500)
+    shelf.put("a", "new", 10)
+    assert (shelf.get("a"), shelf.size) == ("new", ENTRY_BYTES + 10)
+    assert shelf.remove("a")
+    assert not shelf.remove("a")
+    assert shelf.size == 0
+
+
+def test_kept_gets_on_with_the_clock():
+    record = kept(pace=2.0, background=True)
+    end = (len(list(record.events())) - 1) / 2.0
+    states = [status(record, 100.0 + after) for after in (0, 0.9, 1.0, end - 0.1, end)]
+    assert states == ["queued", "queued", "in_progress", "in_progress", "completed"]
+
+
+def test_kept_is_finished_at_once_when_no_pace_is_set():
+    assert status(kept(), 100.0) == "completed"
+
+
+def test_kept_stays_cancelled_and_cuts_its_stream_where_it_was():
+    record = kept(pace=2.0, background=True)
+    record.cancel(101.2)
+    assert status(record, math.inf) == "cancelled"
+    assert [record.cut(number) is None for number in range(4)] == [True, True, True, False]
+    cut = record.cut(3)
+    assert (cut["type"], cut["sequence_number"], cut["response"]["status"]) == ("response.incomplete", 3, "cancelled")
+
+
+def test_kept_cancelled_before_its_last_event_never_sends_it():
+    record = kept()
+    record.finished = math.inf
+    record.cancel(200.0)
+    assert record.cut(len(list(record.events())) - 1) is not None
+
+
+def test_kept_is_not_cancelled_when_it_has_finished():
+    record = kept(pace=2.0)
+    record.cancel(math.inf)
+    assert status(record, math.inf) == "completed"
+
+
+@pytest.mark.parametrize(
+    ("query", "numbers", "more"),
+    [
+        ({}, [4, 3, 2, 1, 0], False),
+        ({"limit": "2"}, [4, 3], True),
+        ({"limit": "2", "after": "msg_1"}, [0], False),
+        ({"limit": "4", "after": "msg_0", "order": "asc"}, [1, 2, 3, 4], False),
+        ({"limit": "3", "after": "msg_0", "order": "asc"}, [1, 2, 3], True),
+        ({"after": "msg_4", "order": "asc"}, [], False),
+    ],
+)
+def test_page_holds_what_the_query_asks_for(query, numbers, more):
+    names = [f"msg_{number}" for number in numbers]
+    found = page(ITEMS, query)
+    assert [item["id"] for item in found["data"]] == names
+    ends = [names[0], names[-1]] if names else [None, None]
+    assert [found["first_id"], found["last_id"], found["has_more"]] == [*ends, more]
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ({"limit": "0"}, "integer_below_min_value"),
+        ({"limit": "101"}, "integer_above_max_value"),
+        ({"limit": "9" * 5000}, "integer_above_max_value"),
+        ({"limit": "-1"}, "invalid_type"),
+        ({"order": "up"}, "invalid_value"),
+        ({"after": "msg_9"}, None),
+    ],
+)
+def test_page_refuses_what_cannot_be(query, code):
+    with pytest.raises(BadRequest) as raised:
+        page(ITEMS, query)
+    assert (raised.value.code, raised.value.param) == (code, next(iter(query)))
