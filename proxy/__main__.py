@@ -108,12 +108,12 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _announce(server: ServerConfig, key: str) -> None:
     """Print the key of this run as the two settings of every OpenAI SDK; standard output is the log's."""
-    host = f"[{server.host}]" if ":" in server.host else server.host
-    sys.stderr.write(
-        "no keys are configured; this one is good until the gateway stops:\n"
-        f"    export OPENAI_BASE_URL=http://{host}:{server.port}{server.prefixes[0].rstrip('/')}\n"
-        f"    export OPENAI_API_KEY={key}\n"
-    )
+    lines = ["no keys are configured; this one is good until the gateway stops:"]
+    if server.port:
+        host = f"[{server.host}]" if ":" in server.host else server.host
+        lines.append(f"    export OPENAI_BASE_URL=http://{host}:{server.port}{server.prefixes[0].rstrip('/')}")
+    lines.append(f"    export OPENAI_API_KEY={key}")
+    sys.stderr.write("\n".join(lines) + "\n")
 
 
 def default_data_dir(environment: Mapping[str, str]) -> Path:

@@ -14,6 +14,7 @@ from proxy.bindings import OPERATIONS, Bindings, connect
 from proxy.catalogue import Catalogue
 from proxy.config import Config, ProviderConfig
 from proxy.downstream import Server
+from proxy.envelope import EnvelopeScanner
 from proxy.handlers import Handlers
 from proxy.logs import Log
 from proxy.metrics import (
@@ -27,7 +28,9 @@ from proxy.metrics import (
 from proxy.ownership import Ownership
 from proxy.providers import REGISTRY
 from proxy.routing import Router
+from proxy.scanner import ObjectScanner
 from proxy.services import Services
+from proxy.tap import JSON_FIELDS
 from proxy.upstream import Upstream
 
 BACKLOG = 1024
@@ -77,6 +80,7 @@ class App:
 
     async def start(self, listener: socket.socket | None) -> None:
         """Begin to serve on a bound socket."""
+        warm_up()
         await self._bindings.open()
         self._writing = asyncio.create_task(self._bindings.run())
         self._flushing = asyncio.create_task(self._flush_log())
@@ -127,6 +131,12 @@ class App:
             self._flushing.cancel()
             await asyncio.wait({self._flushing})
         self._log.flush()
+
+
+def warm_up() -> None:
+    """Compile what the first request would have to compile: the scanners' patterns."""
+    EnvelopeScanner().feed(b'{"model":"m"}')
+    ObjectScanner(JSON_FIELDS).feed(b'{"id":"i"}')
 
 
 def _located(provider: ProviderConfig, sandbox_url: str | None) -> ProviderConfig:

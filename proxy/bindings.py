@@ -2,7 +2,8 @@
 
 Writes are committed in groups: whoever binds waits for the pipeline that carries the binding, which takes
 everything that arrived while the one before it was under way. A key is `b` and 16 bytes of the id's BLAKE2b digest,
-so it is as long as any other whatever the provider's ids look like; each call concerns one key.
+so it is as long as any other whatever the provider's ids look like; each call concerns one key, and none replaces
+another tenant's.
 
 While Redis is away (`down`) or takes no writes (`read_only`) nothing waits: bindings queue, bounded, and one
 probe a second looks whether it is back. What this process bound or found it still knows.
@@ -13,7 +14,7 @@ import hashlib
 import itertools
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -58,14 +59,18 @@ class Binding(NamedTuple):
         if len(packed) < 3 or packed[0] != 1:  # noqa: PLR2004
             return None
         cut = 3 + packed[2]
-        return cls(packed[3:cut].decode(), packed[cut:].decode(), packed[1])
+        try:
+            binding = cls(packed[3:cut].decode(), packed[cut:].decode(), packed[1])
+        except UnicodeDecodeError:
+            return None
+        return binding if binding.provider and binding.tenant else None
 
 
 class Write(NamedTuple):
-    """A queued command: a packed binding to set, or None to delete; and whoever waits for it."""
+    """A queued command: a packed binding to set, or None to delete; and who waits to hear whether it was accepted."""
 
     value: bytes | None
-    waiter: asyncio.Future[None] | None
+    waiter: asyncio.Future[bool] | None
 
 
 def key_of(response_id: str) -> bytes:
@@ -100,7 +105,7 @@ class Bindings:
     ) -> None:
         self._redis = redis
         self._config = config
-        self._ttl = int(config.ttl_days * 86_400)
+        self._ttl = max(1, int(config.ttl_days * 86_400))
         self._metrics = metrics
         self._log = log
         self._clock = clock
@@ -115,10 +120,16 @@ class Bindings:
         return len(self._queue)
 
     async def bind(self, response_id: str, binding: Binding) -> None:
-        """Bind an id; return once Redis has it, or at once or in bounded time where Redis does not answer."""
+        """Bind an id; return once Redis has it, or at once or in bounded time where Redis does not answer.
+
+        An id stays with the tenant it was bound to first: there are servers that let a client choose it.
+        """
         key = key_of(response_id)
-        self._remember(key, binding)
-        await self._write(key, binding.pack())
+        known = self._recall(key)
+        if known is not None and known.tenant != binding.tenant:
+            return
+        if await self._write(key, binding.pack()):
+            self._remember(key, binding)
 
     async def forget(self, response_id: str) -> None:
         """Remove an id's binding, here and in Redis."""
@@ -133,8 +144,9 @@ class Bindings:
         not there. Raises BindingsUnavailable where Redis cannot say.
         """
         key = key_of(response_id)
-        known = self._known.get(key)
+        known = self._recall(key)
         if known is not None and known.tenant == tenant:
+            self._remember(key, known)
             return known
         if self.state == DOWN:
             raise _unavailable()
@@ -142,7 +154,17 @@ class Bindings:
         binding = Binding.parse(packed) if packed is not None else None
         if binding is not None:
             self._remember(key, binding)
+        if self.state != UP and (binding is None or binding.tenant != tenant):
+            # What is not in Redis may wait in some process's queue.
+            raise _unavailable()
         return binding
+
+    def _recall(self, key: bytes) -> Binding | None:
+        """Return what this process knows of an id, written or not."""
+        known = self._known.get(key)
+        if known is None and (queued := self._queue.get(key)) is not None and queued.value is not None:
+            return Binding.parse(queued.value)
+        return known
 
     async def _get(self, key: bytes) -> bytes | None:
         started = self._clock()
@@ -151,28 +173,29 @@ class Bindings:
         except (RedisError, OSError) as error:
             self._metrics.redis("find", "error", self._clock() - started)
             self._change(_state_after(error), error)
-            self._wanted.set()
             raise _unavailable() from error
         self._metrics.redis("find", "ok", self._clock() - started)
         return packed if isinstance(packed, bytes) else None
 
     def _remember(self, key: bytes, binding: Binding) -> None:
+        """Keep a binding as the last one used; the one longest unused makes room."""
         known = self._known
-        if self._config.cache and key not in known and len(known) >= self._config.cache:
+        known.pop(key, None)
+        if len(known) >= self._config.cache > 0:
             del known[next(iter(known))]
         if self._config.cache:
             known[key] = binding
 
-    async def _write(self, key: bytes, value: bytes | None) -> None:
+    async def _write(self, key: bytes, value: bytes | None) -> bool:
+        """Queue a write; wait for it while Redis is there. False where another tenant's binding stands."""
         waiter = asyncio.get_running_loop().create_future() if self.state == UP else None
         replaced = self._queue.pop(key, None)
         if replaced is not None:
-            _release(replaced)
+            _release(replaced, accepted=False)
         self._queue[key] = Write(value, waiter)
         self._bound_queue()
         self._wanted.set()
-        if waiter is not None:
-            await waiter
+        return waiter is None or await waiter
 
     def _bound_queue(self) -> None:
         while len(self._queue) > self._config.queue:
@@ -185,6 +208,15 @@ class Bindings:
 
     async def run(self) -> None:
         """Write what is queued until `stop`; the one task that writes. Leaves Redis at the end."""
+        try:
+            await self._write_on()
+        finally:
+            # Nobody may wait for what is no longer written.
+            self.state = DOWN
+            self._release_queue()
+            await self._redis.aclose()
+
+    async def _write_on(self) -> None:
         while not self._stopping.is_set():
             await self._wanted.wait()
             self._wanted.clear()
@@ -197,7 +229,6 @@ class Bindings:
         if self._queue:
             self._metrics.binding_dropped(len(self._queue))
             self._log.event("bindings_lost", count=len(self._queue))
-        await self._redis.aclose()
 
     def stop(self) -> None:
         """Make `run` write what is queued, once, and end."""
@@ -210,29 +241,39 @@ class Bindings:
         batch = {key: self._queue.pop(key) for key in keys}
         started = self._clock()
         try:
-            await self._send(batch)
+            answers = await self._send(batch)
         except (RedisError, OSError) as error:
             self._metrics.redis("bind", "error", self._clock() - started)
             self._queue = {**batch, **self._queue}
             self._bound_queue()
             self._change(_state_after(error), error)
             return False
-        self._metrics.redis("bind", "ok", self._clock() - started)
-        for write in batch.values():
-            _release(write)
-        self._change(UP)
-        return True
+        else:
+            self._metrics.redis("bind", "ok", self._clock() - started)
+            self._take_answers(batch, answers)
+            self._change(UP)
+            return True
+        finally:
+            for write in batch.values():
+                _release(write)
 
-    async def _send(self, batch: "dict[bytes, Write]") -> None:
+    def _take_answers(self, batch: dict[bytes, Write], answers: list[Any]) -> None:
+        for (key, write), answer in zip(batch.items(), answers, strict=False):
+            if write.value is not None and not answer:
+                self._known.pop(key, None)
+                _release(write, accepted=False)
+
+    async def _send(self, batch: dict[bytes, Write]) -> list[Any]:
         pipeline = self._redis.pipeline(transaction=False)
         for key, write in batch.items():
             if write.value is None:
                 pipeline.execute_command("DEL", key)
             else:
-                pipeline.execute_command("SET", key, write.value, "EX", self._ttl)
+                pipeline.execute_command("SET", key, write.value, "NX", "EX", self._ttl)
         if not batch:
             pipeline.execute_command("PING")
-        await pipeline.execute()
+        answers: list[Any] = await pipeline.execute()
+        return answers
 
     def _change(self, state: str, error: Exception | None = None) -> None:
         if state == self.state:
@@ -240,14 +281,18 @@ class Bindings:
         before, self.state = self.state, state
         self._log.event("redis_state", state=state, before=before, queued=len(self._queue), error=_describe(error))
         if state != UP:
-            for write in self._queue.values():
-                _release(write)
+            self._wanted.set()
+            self._release_queue()
+
+    def _release_queue(self) -> None:
+        for write in self._queue.values():
+            _release(write)
 
 
-def _release(write: Write) -> None:
+def _release(write: Write, *, accepted: bool = True) -> None:
     """Let go whoever waits for a write, written or not."""
     if write.waiter is not None and not write.waiter.done():
-        write.waiter.set_result(None)
+        write.waiter.set_result(accepted)
 
 
 def _state_after(error: Exception) -> str:

@@ -5,12 +5,14 @@ import asyncio
 import orjson
 
 from proxy.auth import Caller
-from proxy.errors import GatewayError, NotFound
+from proxy.errors import BadAnswer, DownstreamError, GatewayError, NotFound
 from proxy.routing import Router
 from proxy.upstream import FOREIGN, Answer, Upstream, mapped
 
 LIFETIME = 300.0
 """Seconds a provider's list is kept."""
+PAUSE = 10.0
+"""Seconds until a provider that gave none is asked again."""
 PATIENCE = 5.0
 """Seconds a provider has to list its models; without an answer the list goes without it."""
 MAX_LIST = 4_194_304
@@ -41,21 +43,33 @@ class Catalogue:
         return orjson.dumps(_render(model, models[model]))
 
     async def _models(self, caller: Caller) -> dict[str, str]:
-        """Return model → provider: aliases, then each provider's models, bare where they would be routed there bare."""
-        allowed = self._router.allowed(caller)
-        models = {alias: owner for alias, (owner, _) in self._router.aliases.items() if owner in allowed}
+        """Return model → provider: aliases, each provider's models, and what the key's own list names besides."""
+        router = self._router
+        allowed = router.allowed(caller)
+        offers = [(alias, *target) for alias, target in router.aliases.items() if target[0] in allowed]
         lists = await asyncio.gather(*(self._list(name) for name in allowed))
-        default = self._router.default(caller)
+        default = router.default(caller)
         for name, listed in zip(allowed, lists, strict=True):
             bare = default is not None and default.provider == name
-            models.update({model if bare else f"{name}/{model}": name for model in listed if model not in models})
-        if caller.models is not None:
-            models = {name: owner for name, owner in models.items() if name in caller.models}
-            for name in sorted(caller.models - models.keys()):
-                route = self._router.by_model(caller, name) or default
-                if route is not None:
-                    models[name] = route.provider
+            offers += ((self._spell(name, model, bare=bare), name, model) for model in listed)
+        models = {shown: owner for shown, owner, model in offers if router.permits(caller, owner, model)}
+        for name in sorted(caller.models or ()):
+            owner = self._owner(caller, name)
+            if owner is not None:
+                models.setdefault(name, owner)
         return models
+
+    def _spell(self, provider: str, model: str, *, bare: bool) -> str:
+        """Write a model so that asking for it leads to its provider."""
+        return model if bare and self._router.stands_alone(model) else f"{provider}/{model}"
+
+    def _owner(self, caller: Caller, model: str) -> str | None:
+        """Return where asking for a model leads, None where it leads nowhere."""
+        try:
+            route = self._router.by_model(caller, model) or self._router.default(caller)
+        except DownstreamError:
+            return None
+        return None if route is None else route.provider
 
     async def _list(self, name: str) -> list[str]:
         known = self._lists.get(name)
@@ -63,10 +77,10 @@ class Catalogue:
             return known[1]
         try:
             async with asyncio.timeout(PATIENCE):
-                listed = await _fetch(self._upstreams[name])
+                listed, lifetime = await _fetch(self._upstreams[name]), LIFETIME
         except (GatewayError, TimeoutError):
-            listed = known[1] if known is not None else []
-        self._lists[name] = (self._loop.time() + LIFETIME, listed)
+            listed, lifetime = known[1] if known is not None else [], PAUSE
+        self._lists[name] = (self._loop.time() + lifetime, listed)
         return listed
 
 
@@ -80,7 +94,9 @@ async def _fetch(upstream: Upstream) -> list[str]:
         line.close()
         raise
     answer.release()
-    return _ids(body) if answer.status == 200 else []  # noqa: PLR2004
+    if answer.status != 200:  # noqa: PLR2004
+        raise BadAnswer("The provider does not list its models.")
+    return _ids(body)
 
 
 async def _read(answer: Answer) -> bytes:
@@ -94,11 +110,13 @@ async def _read(answer: Answer) -> bytes:
 
 
 def _ids(body: bytes) -> list[str]:
+    """Read a list, in OpenAI's envelope or bare; raises BadAnswer."""
     try:
-        data = orjson.loads(body)["data"]
-        return [entry["id"] for entry in data if isinstance(entry["id"], str)]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return []
+        value = orjson.loads(body)
+        entries = value if isinstance(value, list) else value["data"]
+        return [entry["id"] for entry in entries if isinstance(entry["id"], str)]
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise BadAnswer("The provider's list of models cannot be read.") from error
 
 
 def _render(name: str, owner: str) -> dict[str, str | int]:

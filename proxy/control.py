@@ -83,6 +83,8 @@ class Channel:
         """
         if len(payload) > MAX_PAYLOAD:
             raise ControlError(f"a {kind.name} message of {len(payload)} bytes is over the limit of {MAX_PAYLOAD}")
+        if self._writer.is_closing():
+            return
         with contextlib.suppress(ConnectionError):
             self._writer.write(_HEADER.pack(len(payload), kind) + payload)
             await self._writer.drain()

@@ -106,7 +106,11 @@ async def _serving(session: aiohttp.ClientSession, directory: Path) -> AsyncIter
         await _until_ready(session, f"http://127.0.0.1:{admin_port}/readyz", process, log)
         yield gateway
     finally:
-        await _stop(process)
+        stopping = asyncio.create_task(_stop(process))
+        try:
+            await asyncio.shield(stopping)
+        finally:
+            await stopping
 
 
 def _free_ports() -> tuple[int, int]:

@@ -4,12 +4,14 @@ A `Downstream` writes heads and bodies to the transport itself: `web.Response` w
 """
 
 import asyncio
+import itertools
+import os
 from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from proxy.config import Config
 from proxy.errors import BadRequest, DownstreamError, GatewayError, InternalError, RequestTimeout
@@ -19,9 +21,6 @@ LINGER = 2.0
 """Seconds in which what a client still sends after an early answer is read and dropped."""
 READ_BUFFER = 32_768
 """Bytes of a request body held while nobody reads; it may reach twice that."""
-HIGH_WATER = 65_536
-"""Bytes written but not sent at which a client counts as not reading."""
-
 BODILESS = frozenset({204, 304})
 
 REASONS = {
@@ -43,6 +42,13 @@ REASONS = {
     504: b"Gateway Timeout",
 }
 
+_ids = map(f"gw_{os.urandom(8).hex()}{{:06x}}".format, itertools.count())
+
+
+def new_request_id() -> str:
+    """Return an id no other request has, in this process or another."""
+    return next(_ids)
+
 
 class HeadersTooLarge(DownstreamError):
     """The request's head is over the limit."""
@@ -54,12 +60,13 @@ class HeadersTooLarge(DownstreamError):
 class ClientConnection(RequestHandler):
     """One client's connection: a request's head has to arrive in time; errors have OpenAI's shape."""
 
-    __slots__ = ("_head_deadline", "_header_timeout", "on_writable")
+    __slots__ = ("_head_bytes", "_head_deadline", "_header_timeout", "on_writable")
 
     def __init__(self, server: "Server", *, header_timeout: float, **kwargs: Any) -> None:
         super().__init__(server, **kwargs)
         self._header_timeout = header_timeout
         self._head_deadline: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
         self.on_writable: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -68,18 +75,34 @@ class ClientConnection(RequestHandler):
         self._expect_head()
 
     def data_received(self, data: bytes) -> None:
-        """Parse; while a head is incomplete its deadline runs."""
+        """Parse; while a head is incomplete its deadline runs and its bytes count."""
         super().data_received(data)
         if self._messages:
             self._drop_deadline()
+            self._head_bytes = 0
+            if isinstance(self._messages[-1][0], _ErrInfo):
+                self._break_body(self._messages[-1][0].message)
         elif data and self._waiter is not None and not self._waiter.done():
             self._expect_head()
+            self._head_bytes += len(data)
+            if self._head_bytes > self.max_field_size:
+                self._refuse(_headers_too_large())
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget the deadline with the connection."""
         self._drop_deadline()
         self.on_writable = None
         super().connection_lost(exc)
+
+    def _break_body(self, reason: str) -> None:
+        """End the body whose framing the parser gave up, or its reader would wait for it in vain."""
+        bodies = [payload for _, payload in self._messages]
+        if self._current_request is not None:
+            bodies.append(self._current_request.content)
+        for body in bodies:
+            if not body.is_eof():
+                body.set_exception(web.RequestPayloadError(reason))
+                body.feed_eof()
 
     def _expect_head(self) -> None:
         if self._head_deadline is None:
@@ -92,13 +115,31 @@ class ClientConnection(RequestHandler):
 
     def _head_late(self) -> None:
         self._head_deadline = None
+        if self._head_bytes:
+            self._refuse(RequestTimeout("The request's head did not arrive in time."))
+        else:
+            # A connection opened in advance: an answer nobody asked for would be taken for the next request's.
+            self.force_close()
+
+    def _refuse(self, error: GatewayError) -> None:
+        """Answer what never became a request, and hang up once the client had time to read it."""
+        self._drop_deadline()
+        self._write_refusal(error)
+        self.close()
+        self._head_deadline = self._loop.call_later(LINGER, self.force_close)
+
+    def _write_refusal(self, error: GatewayError) -> None:
         if self.transport is not None:
-            error = RequestTimeout("The request's head did not arrive in time.")
-            body = error.body()
-            lines = b"Content-Type: application/json\r\nConnection: close\r\n"
-            head = b"HTTP/1.1 408 Request Timeout\r\n%bContent-Length: %d\r\n\r\n" % (lines, len(body))
+            lines, body = _refusal_lines(), error.body()
+            framing = b"Content-Length: %d\r\nConnection: close\r\n" % len(body)
+            head = b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (error.status, REASONS[error.status], lines, framing)
             self.transport.write(head + body)
-        self.force_close()
+            self.transport.write_eof()
+
+    async def linger(self) -> None:
+        """Drop what the client still sends, so that no reset overtakes the answer; ends with the connection."""
+        self.close()
+        await asyncio.sleep(LINGER)
 
     def resume_writing(self) -> None:
         """Let the relay go on: the client reads again."""
@@ -112,22 +153,32 @@ class ClientConnection(RequestHandler):
         status: int = 500,
         exc: BaseException | None = None,
         message: str | None = None,
-    ) -> web.StreamResponse:
+    ) -> Any:
         """Answer what is not HTTP, or what nobody caught, in OpenAI's error shape; the connection closes."""
         if status < 500:  # noqa: PLR2004
             error: GatewayError = _malformed(exc, message)
         else:
             self.log_exception("Unhandled exception", exc_info=exc)
             error = InternalError("The gateway failed to handle the request.", code="internal_error")
-        response = web.Response(status=error.status, body=error.body(), content_type="application/json")
-        response.force_close()
-        return response
+        self._write_refusal(error)
+        return Refusal(self)
+
+
+def _refusal_lines() -> bytes:
+    request_id = new_request_id()
+    return render(
+        (("Content-Type", "application/json"), ("x-gateway-request-id", request_id), ("x-request-id", request_id))
+    )
+
+
+def _headers_too_large() -> HeadersTooLarge:
+    return HeadersTooLarge("The request's line or headers are over the gateway's limit.")
 
 
 def _malformed(exc: BaseException | None, message: str | None) -> DownstreamError:
-    if isinstance(exc, LineTooLong):
-        return HeadersTooLarge("The request's line or headers are over the gateway's limit.")
-    first = (message or "").strip().partition("\n")[0].rstrip(":")
+    first = (message or "").strip().partition("\n")[0].rstrip(":.")
+    if isinstance(exc, LineTooLong) or first == "Too many headers received":
+        return _headers_too_large()
     return BadRequest(f"The request is not valid HTTP: {first or 'it cannot be parsed'}.", code="malformed_request")
 
 
@@ -169,6 +220,20 @@ class Written:
         """Do nothing: the end is written."""
 
 
+class Refusal(Written):
+    """What aiohttp gets where no request was: the answer is written, the connection lingers and ends."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: ClientConnection) -> None:
+        super().__init__(keep_alive=False)
+        self._connection = connection
+
+    async def write_eof(self) -> None:
+        """Wait until the client had time to read the answer."""
+        await self._connection.linger()
+
+
 class Downstream:
     """Writes one answer. `sent` counts body bytes; `head_sent` tells that the status can no longer change."""
 
@@ -199,7 +264,8 @@ class Downstream:
     def head(self, status: int, lines: bytes, length: int | None) -> bytes:
         """Render the head of the answer; without a length the body is chunked, or ends with the connection."""
         self.head_sent = True
-        if not self.request.content.is_eof():
+        body = self.request.content
+        if not body.is_eof() or body.exception() is not None:
             self.keep_alive = False
         if status in BODILESS:
             framing = b""

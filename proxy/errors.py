@@ -25,6 +25,7 @@ Every error renders itself in OpenAI's error shape, the one every SDK parses:
 `{"error": {"message", "type", "param", "code"}}`.
 """
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 import orjson
@@ -63,7 +64,7 @@ class GatewayError(Exception):
         return orjson.dumps(
             {
                 "error": {
-                    "message": self.message,
+                    "message": printable(self.message),
                     "type": self.type,
                     "param": self.param,
                     "code": self.code,
@@ -79,6 +80,11 @@ class GatewayError(Exception):
         if self.retry_safe is not None:
             headers.append(("x-should-retry", "true" if self.retry_safe else "false"))
         return headers
+
+
+def printable(text: str) -> str:
+    """Replace what stands for bytes that were no UTF-8, as in the text of a foreign header."""
+    return text.encode("utf-8", "replace").decode()
 
 
 class DownstreamError(GatewayError):
@@ -98,6 +104,10 @@ class Unauthenticated(DownstreamError):
 
     status = 401
     code = "invalid_api_key"
+
+    def headers(self) -> list[tuple[str, str]]:
+        """Return the headers of the error, the scheme a key is sent by among them."""
+        return [*super().headers(), ("WWW-Authenticate", "Bearer")]
 
 
 class Forbidden(DownstreamError):
@@ -119,6 +129,14 @@ class MethodNotAllowed(DownstreamError):
 
     status = 405
     code = "method_not_allowed"
+
+    def __init__(self, message: str, *, allowed: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.allowed = ", ".join(allowed)
+
+    def headers(self) -> list[tuple[str, str]]:
+        """Return the headers of the error, the allowed methods among them."""
+        return [*super().headers(), ("Allow", self.allowed)]
 
 
 class RequestTimeout(DownstreamError):

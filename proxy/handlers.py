@@ -1,8 +1,8 @@
 """The HTTP edge: which operation a request asks for, who asks, and an answer in every case."""
 
 import asyncio
-import itertools
-import os
+import re
+import traceback
 from time import monotonic
 from urllib.parse import unquote
 
@@ -10,8 +10,16 @@ from aiohttp import web
 
 from proxy.auth import Caller, Refused
 from proxy.catalogue import Catalogue
-from proxy.downstream import Downstream, Written
-from proxy.errors import Draining, GatewayError, MethodNotAllowed, NotFound, UpgradeRequired
+from proxy.downstream import Downstream, Written, new_request_id
+from proxy.errors import (
+    BadRequest,
+    Draining,
+    GatewayError,
+    InternalError,
+    MethodNotAllowed,
+    NotFound,
+    UpgradeRequired,
+)
 from proxy.exchange import Exchange
 from proxy.headers import render
 from proxy.record import Record
@@ -35,10 +43,12 @@ _CONVERSATIONS = {1: {"POST"}, 2: {"GET", "POST", "DELETE"}, 3: {"GET", "POST"},
 def parse_target(prefixes: list[str], method: str, target: str) -> Call:
     """Read what a request line asks for.
 
-    `prefixes` end without a slash, the longest first. Raises NotFound or MethodNotAllowed.
+    `prefixes` end without a slash, the longest first. Raises BadRequest, NotFound or MethodNotAllowed.
     """
-    path, mark, query = target.partition("?")
-    for prefix in prefixes:
+    path, mark, query = _origin_form(target).partition("?")
+    if "#" in target:
+        raise BadRequest("A request's URL ends before its fragment; write '#' in an id as %23.", code="invalid_url")
+    for prefix in [] if _climbs(path) else prefixes:
         if path.startswith(f"{prefix}/"):
             call = _call(method, path[len(prefix) :], mark + query)
             if call is not None:
@@ -46,8 +56,25 @@ def parse_target(prefixes: list[str], method: str, target: str) -> Call:
     raise NotFound(f"Unknown request URL: {method} {path[:256]}. The API is under {prefixes[0] or '/'}/responses.")
 
 
+def _origin_form(target: str) -> str:
+    """Cut off the scheme and the authority, which a client may put before the path."""
+    if target.startswith("/"):
+        return target
+    _, _, rest = target.partition("://")
+    return f"/{rest.partition('/')[2]}"
+
+
+def _climbs(path: str) -> bool:
+    """Tell whether a provider that decodes or normalises a path could take it for another one."""
+    if "." not in path and "%" not in path:
+        return False
+    decoded = unquote(unquote(path))
+    return any(segment.partition(";")[0] in {".", ".."} for segment in re.split(r"[/\\]", decoded))
+
+
 def _call(method: str, path: str, query: str) -> Call | None:
-    resource, *rest = path[1:].removesuffix("/").split("/") if path != "/" else [""]
+    path = path.removesuffix("/")
+    resource, *rest = path[1:].split("/")
     depth = len(rest) + 1
     if "" in rest:
         return None
@@ -71,7 +98,8 @@ def _call(method: str, path: str, query: str) -> Call | None:
 
 def _only(method: str, calls: dict[str, Call]) -> Call:
     if method not in calls:
-        raise MethodNotAllowed(f"Method {method[:16]} is not allowed here; use {', '.join(sorted(calls))}.")
+        allowed = sorted(calls)
+        raise MethodNotAllowed(f"Method {method[:16]} is not allowed here; use {', '.join(allowed)}.", allowed=allowed)
     return calls[method]
 
 
@@ -85,7 +113,6 @@ class Handlers:
             (prefix.rstrip("/") for prefix in services.config.server.prefixes), key=len, reverse=True
         )
         self._creates = {f"{prefix}/responses": Call("create", "/responses") for prefix in self._prefixes}
-        self._ids = map(f"gw_{os.urandom(8).hex()}{{:06x}}".format, itertools.count())
         self.draining = False
         self.active: set[Exchange] = set()
         self._requests = 0
@@ -98,7 +125,7 @@ class Handlers:
 
     async def handle(self, request: web.BaseRequest) -> Written:
         """Serve one request; the entry point aiohttp calls."""
-        record = Record(next(self._ids), monotonic())
+        record = Record(new_request_id(), monotonic())
         record.method = request.method
         downstream = Downstream(request, keep_alive=not self.draining)
         self._requests += 1
@@ -111,6 +138,8 @@ class Handlers:
             record.status = record.status or CLIENT_CLOSED_REQUEST
             record.error_type = record.error_type or "client_gone"
             raise
+        except Exception as error:  # noqa: BLE001
+            return self._fail(downstream, record, self._unforeseen(record, error))
         finally:
             self._requests -= 1
             if not self._requests:
@@ -151,7 +180,8 @@ class Handlers:
         call = self._creates.get(target) if request.method == "POST" else None
         if call is not None:
             return call
-        if request.headers.get("Upgrade", "").lower() == "websocket":
+        upgrade = request.headers.get("Upgrade", "")
+        if upgrade.lower() == "websocket" and _origin_form(target).partition("?")[0] in self._creates:
             raise UpgradeRequired("This endpoint does not speak WebSocket; send the request over HTTP.")
         return parse_target(self._prefixes, request.method, target)
 
@@ -169,6 +199,12 @@ class Handlers:
         if record.streamed and not record.end:
             record.end = "upstream_error"
         return downstream.fail(error, self._lines(record))
+
+    def _unforeseen(self, record: Record, error: Exception) -> GatewayError:
+        """Report a defect by where it happened; its message could quote a body."""
+        where = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+        self._services.log.event("defect", request_id=record.request_id, type=type(error).__name__, where=where)
+        return InternalError("The gateway failed to handle the request.", code="internal_error")
 
     def _settle(self, record: Record) -> None:
         record.ended = monotonic()

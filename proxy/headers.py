@@ -56,21 +56,34 @@ RETRY = frozenset({b"retry-after", b"retry-after-ms"})
 def render_up(raw: RawHeaders, own: frozenset[bytes]) -> bytes:
     """Render the request headers that reach the provider, as header lines; the provider's `own` go first."""
     lines: list[bytes] = []
+    nominated = own
     for name, value in raw:
         lowered = name.lower()
-        if (lowered in UP or lowered.startswith(UP_PREFIXES)) and lowered not in own:
-            lines += (name, b": ", value, b"\r\n")
-    return b"".join(lines)
+        if lowered in UP or lowered.startswith(UP_PREFIXES):
+            if lowered not in own:
+                lines += (name, b": ", value, b"\r\n")
+        elif lowered == b"connection":
+            nominated |= _nominated(value)
+    return b"".join(lines) if nominated == own else render_up(raw, nominated)
 
 
-def render_down(raw: RawHeaders, status: int) -> bytes:
-    """Render the response headers that reach the client, as header lines."""
+def render_down(raw: RawHeaders, status: int, dropped: frozenset[bytes] = frozenset()) -> bytes:
+    """Render the response headers that reach the client, as header lines, without those `dropped`."""
     lines: list[bytes] = []
+    nominated = dropped
     for name, value in raw:
         lowered = name.lower()
         if lowered in DOWN or lowered.startswith(DOWN_PREFIXES) or (status >= 400 and lowered in RETRY):  # noqa: PLR2004
-            lines += (name, b": ", value, b"\r\n")
-    return b"".join(lines)
+            if lowered not in dropped:
+                lines += (name, b": ", value, b"\r\n")
+        elif lowered == b"connection":
+            nominated |= _nominated(value)
+    return b"".join(lines) if nominated == dropped else render_down(raw, status, nominated)
+
+
+def _nominated(connection: bytes) -> frozenset[bytes]:
+    """Return what a Connection header says is meant for this hop only."""
+    return frozenset(token.strip().lower() for token in connection.split(b",")) - {b"", b"close", b"keep-alive"}
 
 
 def render(pairs: Iterable[tuple[str, str]]) -> bytes:

@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 
+from proxy.errors import printable
 from proxy.record import Record
 
 _BATCH = 64
@@ -39,7 +40,12 @@ class Log:
             self._write(b"".join(lines))
 
     def _add(self, line: dict[str, Any]) -> None:
-        self._lines.append(orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE))
+        try:
+            self._lines.append(orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE))
+        except orjson.JSONEncodeError:
+            # A provider's header may hold bytes that are no UTF-8.
+            line = {name: printable(value) if isinstance(value, str) else value for name, value in line.items()}
+            self._lines.append(orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE))
 
 
 def render_exchange(record: Record, now: float) -> dict[str, Any]:

@@ -56,6 +56,8 @@ class Ownership:
 
         Raises the claim's `missing`, or BindingsUnavailable while nobody can tell.
         """
+        if _climbs(claim.id):
+            raise claim.missing
         try:
             binding = await self._bindings.find(claim.id, claim.caller.tenant)
         except BindingsUnavailable:
@@ -64,7 +66,7 @@ class Ownership:
             raise
         if claim.caller.owns(binding) and binding is not None:
             return binding.provider
-        if binding is None and self._forward and ".." not in claim.id.replace("\\", "/").split("/"):
+        if binding is None and self._forward:
             return None
         raise claim.missing
 
@@ -74,3 +76,8 @@ class Ownership:
         if name is None or name not in self._router.allowed(claim.caller):
             return False
         return self._trust_header or self._keys.sole_tenant(name)
+
+
+def _climbs(response_id: str) -> bool:
+    """Tell whether an id, in a path, could lead a provider somewhere else."""
+    return not {".", ".."}.isdisjoint(response_id.replace("\\", "/").split("/"))

@@ -111,21 +111,28 @@ class Router:
             return provider, rest
         return self.aliases.get(model)
 
+    def stands_alone(self, model: str) -> bool:
+        """Tell whether a model's name says nothing about its provider."""
+        return self._target(model) is None
+
+    def permits(self, caller: Caller, provider: str, model: str) -> bool:
+        """Tell whether a caller's list of models, if there is one, has a provider's `model`, however it is written."""
+        if caller.models is None:
+            return True
+        targets = ((entry, self._target(entry)) for entry in caller.models)
+        return any(entry == model if target is None else target == (provider, model) for entry, target in targets)
+
     def _check_model(self, caller: Caller, route: Route, model: str | None) -> None:
         if caller.models is None:
             return
         if model is None:
             raise BadRequest("This key needs a 'model' in the request.", code="model_required", param="model")
-        asked = route.model or model
-        for entry in caller.models:
-            target = self._target(entry)
-            if (target is None and entry == asked) or target == (route.provider, asked):
-                return
-        raise Forbidden(
-            f"This key may not use model '{model[:128]}'. It may use: {', '.join(sorted(caller.models))}.",
-            code="model_not_allowed",
-            param="model",
-        )
+        if not self.permits(caller, route.provider, route.model or model):
+            raise Forbidden(
+                f"This key may not use model '{model[:128]}'. It may use: {', '.join(sorted(caller.models))}.",
+                code="model_not_allowed",
+                param="model",
+            )
 
 
 def _may_use(allowed: list[str]) -> str:

@@ -6,7 +6,8 @@ Line ends may be LF, CRLF or CR, as the standard has them.
 import re
 from collections.abc import Iterator
 
-BOUNDARY = re.compile(rb"\n\r?\n|\r\r")
+BOUNDARY = re.compile(rb"\n\r?\n|\r\r|\n\r(?=[^\n])")
+"""A line end and another; where a CR may be half of a CRLF, the byte behind it decides."""
 LINE_END = re.compile(rb"\r\n|\n|\r")
 KEEP_ALIVE = b": keep-alive\n\n"
 
@@ -21,12 +22,16 @@ class Framer:
     Nothing is changed: what is fed comes out, in order, to the byte.
     """
 
-    __slots__ = ("_limit", "_tail", "oversized")
+    __slots__ = ("_limit", "_tail", "continued", "opened", "oversized")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._tail = bytearray()
         self.oversized = False
+        self.continued = 0
+        """Bytes at the start of the last output that belong to an oversized event begun before it."""
+        self.opened = 0
+        """Bytes at its end that belong to an oversized event begun in it."""
 
     @property
     def aligned(self) -> bool:
@@ -39,6 +44,11 @@ class Framer:
             return chunk
         if self.oversized:
             return self._pass(chunk)
+        self.continued = self.opened = 0
+        return self._cut(chunk)
+
+    def _cut(self, chunk: bytes) -> bytes:
+        """Return what completes events, and an event that has become too long to wait for."""
         tail = self._tail
         start = max(0, len(tail) - _OVERLAP)
         tail += chunk
@@ -51,6 +61,7 @@ class Framer:
         if len(tail) > self._limit:
             out += bytes(tail)
             self.oversized = True
+            self.opened = len(tail)
             del tail[:-_OVERLAP]
         return out
 
@@ -59,13 +70,14 @@ class Framer:
         seen = len(self._tail)
         window = self._tail + chunk
         found = BOUNDARY.search(window)
+        self.continued, self.opened = len(chunk), 0
         if found is None:
             self._tail = window[-_OVERLAP:]
             return chunk
-        end = max(found.end() - seen, 0)
+        self.continued = end = found.end() - seen
         self.oversized = False
         self._tail = bytearray()
-        return chunk[:end] + (self.feed(chunk[end:]) if end < len(chunk) else b"")
+        return chunk[:end] + self._cut(chunk[end:])
 
     def close(self) -> bytes:
         """Return what is left: an event whose end never came."""
@@ -76,7 +88,7 @@ class Framer:
 
 def _last_boundary(data: bytearray, start: int) -> int:
     """Return the offset behind the last boundary at or after `start`, 0 where there is none."""
-    if b"\r" not in data:
+    if data.find(b"\r", start) < 0:
         at = data.rfind(b"\n\n", start)
         return at + 2 if at >= 0 else 0
     end = 0
@@ -97,7 +109,7 @@ def split(block: bytes) -> Iterator[bytes]:
 
 def data_of(event: bytes) -> bytes:
     """Return an event's data, its lines joined; empty for comments and events without any."""
-    lines = [_value(line) for line in LINE_END.split(event) if line.startswith(b"data:")]
+    lines = [_value(line) for line in LINE_END.split(event) if line.startswith(b"data:") or line == b"data"]
     return b"\n".join(lines)
 
 

@@ -259,11 +259,11 @@ class Supervisor:
             self._listener.close()
             self._retire(self._fleet, server.drain_timeout)
             await self._drained()
+            self._log.event("stopped")
         if self._sandbox is not None:
             await self._sandbox.stop()
         if self._collection is not None:
             await self._collection
-        self._log.event("stopped")
 
     async def _drained(self) -> None:
         fleets = set(self._drains.values())

@@ -24,11 +24,32 @@ ENDS = {
     "error": "upstream_error",
 }
 _TERMINAL = re.compile(rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed|cancelled)|error)"')
-_SEQUENCE = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
-_USAGE = re.compile(rb'"usage"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})')
+_SEQUENCE = re.compile(rb'"sequence_number"\s*:\s*(\d{1,18})(?!\d)')
+_LIFECYCLE = ENDS.keys() - {"error"} | {"response.created", "response.queued", "response.in_progress"}
+_LARGE_DATA = re.compile(rb"(?:^|[\r\n])data: ?(\{)")
+_LARGE_RESPONSE = re.compile(rb'"response"\s*:\s*(\{)')
 _WINDOW = 2048
 _SKELETON = 8192
-_JSON_FIELDS = {"id": 512, "status": 64, "model": 256, "usage": 8192}
+_SKELETON_MEMBER = 1024
+_EVENT_FIELDS = {"type": 64, "sequence_number": 32}
+JSON_FIELDS = {"id": 4096, "status": 64, "model": 256, "usage": 8192}
+_RESPONSE_FIELDS = {**JSON_FIELDS, "created_at": 32, "error": 8192}
+_EMPTY = {
+    "object": "response",
+    "created_at": 0,
+    "model": "",
+    "output": [],
+    "incomplete_details": None,
+    "instructions": None,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "tool_choice": "auto",
+    "tools": [],
+    "text": {"format": {"type": "text"}},
+}
+"""What stands for the members of a response that were not kept."""
+_ENDING = frozenset({"status", "error"})
+"""What `broken` writes itself."""
 
 
 class Tap(Protocol):
@@ -74,7 +95,8 @@ class RawTap:
 class JsonTap:
     """Reads a JSON object's top level; holds back its end until `close` and puts `splice` before it.
 
-    `splice` is a member such as `"provider":"openai"`; empty for none. What is not a JSON object passes untouched.
+    `splice` is a member such as `"provider":"openai"`; empty for none. What is not a JSON object, or has none
+    of a response's fields, passes untouched. White space without end behind the object is not waited for.
     """
 
     aligned = False
@@ -84,12 +106,12 @@ class JsonTap:
         self.identified = False
         self._record = record
         self._splice = splice
-        self._scanner: ObjectScanner | None = ObjectScanner(_JSON_FIELDS, max_depth=max_depth, skip_oversized=True)
+        self._scanner: ObjectScanner | None = ObjectScanner(JSON_FIELDS, max_depth=max_depth, skip_oversized=True)
         self._offset = 0
         self._end = bytearray()
 
     def feed(self, chunk: bytes, _now: float) -> bytes:
-        """Take a chunk; from the object's closing brace on, bytes wait for `close`."""
+        """Take a chunk; from the object's closing brace on, bytes wait for `close`, up to a limit."""
         scanner = self._scanner
         if scanner is None:
             return chunk
@@ -103,12 +125,10 @@ class JsonTap:
             return chunk
         cut = max(scanner.end - start, 0)
         self._end += chunk[cut:]
-        if len(self._end) > _WINDOW:
-            return chunk[:cut] + self._give_up()
-        return chunk[:cut]
+        return chunk[:cut] + (self.close() if len(self._end) > _WINDOW else b"")
 
     def _give_up(self) -> bytes:
-        """Stop reading: what comes is no JSON object, or carries a tail without end."""
+        """Stop reading."""
         self._scanner = None
         rest, self._end = bytes(self._end), bytearray()
         return rest
@@ -116,14 +136,12 @@ class JsonTap:
     def close(self) -> bytes:
         """Return the object's end, with the splice before it, and put down what was read."""
         scanner = self._scanner
+        rest = self._give_up()
         if scanner is None or scanner.end is None or not scanner.values:
-            return self._give_up()
-        values = {name: orjson.loads(raw) for name, raw in scanner.values.items()}
-        _put_down(self._record, values)
+            return rest
+        _put_down(self._record, _values(scanner))
         self.identified = bool(self._record.response_id)
-        if not self._splice:
-            return bytes(self._end)
-        return b",%b%b" % (self._splice, bytes(self._end))
+        return b",%b%b" % (self._splice, rest) if self._splice else rest
 
     def broken(self, _code: str, _message: str) -> bytes | None:
         """Tell that only an aborted connection shows the loss."""
@@ -145,7 +163,7 @@ class StreamTap:
         self._last = b""
         self._sequence = -1
         self._skeleton = b""
-        self._large = b""
+        self._large = _LargeEvent()
 
     @property
     def aligned(self) -> bool:
@@ -154,80 +172,108 @@ class StreamTap:
 
     def feed(self, chunk: bytes, now: float) -> bytes:
         """Take a chunk, return its complete events; no delta event is parsed."""
-        was_oversized = self._framer.oversized
-        block = self._framer.feed(chunk)
+        framer, record = self._framer, self._record
+        was_oversized = framer.oversized
+        block = framer.feed(chunk)
         if not block:
             return block
-        record = self._record
         if record.first_chunk:
             record.last_chunk = now
             record.chunks += 1
         elif b'.delta"' in block:
             record.first_chunk = record.last_chunk = now
             record.chunks = 1
-        if len(block) <= _WINDOW:
-            self._last = block
+        self.identified = False
+        if was_oversized or framer.oversized:
+            self._read_apart(block, was_oversized=was_oversized)
         else:
-            self._note_sequence(block)
-            self._last = b""
-        if was_oversized or self._framer.oversized:
-            self._read_large(block)
-        self.identified = not self._skeleton and self._read_opening(block)
-        if _TERMINAL.search(block) is not None:
-            self._read_terminal(block)
+            self._read(block)
         return block
 
     def close(self) -> bytes:
         """Return what a finished stream has behind its last complete event; of an unfinished one, nothing."""
         rest = self._framer.close()
+        self.identified = False
         if rest and _TERMINAL.search(rest) is not None:
-            self._read_terminal(rest)
+            self._read(rest)
         return rest if self.finished else b""
 
-    def _read_opening(self, block: bytes) -> bool:
-        """Look for the first event that carries the response."""
-        for event in split(block):
-            response = _response_of(event)
-            if response is not None and isinstance(response.get("id"), str):
-                _put_down(self._record, response)
-                self._skeleton = _skeleton(response)
-                return True
-        return False
+    def _read(self, block: bytes) -> None:
+        """Read whole events."""
+        if len(block) <= _WINDOW:
+            self._last = block
+        else:
+            self._note_sequence(block)
+            self._last = b""
+        if not self._skeleton:
+            self._read_opening(block)
+        if _TERMINAL.search(block) is not None:
+            for event in split(block):
+                self._note_end(_loads(data_of(event)))
 
-    def _read_terminal(self, block: bytes) -> None:
+    def _read_opening(self, block: bytes) -> None:
         for event in split(block):
-            value = _loads(data_of(event))
-            end = ENDS.get(value.get("type", ""))
-            if end is None:
-                continue
-            self.finished = True
-            if end != "upstream_error" or not self._record.end:
-                self._record.end = end
-            error = value.get("error")
-            response = value.get("response")
-            if isinstance(response, dict):
-                _put_down(self._record, response)
-                error = response.get("error") or error
-            if isinstance(error, dict):
-                self._record.error_type = str(error.get("code") or error.get("type") or end)
-            elif end in ("failed", "upstream_error"):
-                self._record.error_type = str(value.get("code") or end)
+            if b'"response"' in event:
+                self._open(_loads(data_of(event)))
+            if self._skeleton:
+                break
 
-    def _read_large(self, block: bytes) -> None:
-        """Keep an oversized event's first and last bytes; read what they tell once it has ended."""
-        if not self._large:
-            start = max(block.rfind(b"\nevent:", 0, -_WINDOW), block.rfind(b"\ndata:", 0, -_WINDOW), 0)
-            self._large = block[start : start + _WINDOW]
-        self._large = self._large[:_WINDOW] + (self._large[_WINDOW:] + block)[-4 * _WINDOW :]
-        if self._framer.oversized:
+    def _read_apart(self, block: bytes, *, was_oversized: bool) -> None:
+        """Read a block that begins or ends inside an oversized event."""
+        framer = self._framer
+        start, end = framer.continued, len(block) - framer.opened
+        if was_oversized:
+            self._large.feed(block[:start])
+            if start < len(block) or not framer.oversized:
+                self._read_large(whole=True)
+        if start < end:
+            self._read(block[start:end])
+        if end < len(block):
+            self._large = _LargeEvent()
+            self._large.feed(block[end:])
+        if framer.oversized and not self._skeleton:
+            self._read_large(whole=False)
+
+    def _read_large(self, *, whole: bool) -> None:
+        """Take what an oversized event tells: the response's id at once, its end only when it is `whole`."""
+        if whole:
+            self._large.begin()
+        value = self._large.read()
+        if _kind(value) in _LIFECYCLE:
+            self._open(value)
+        if not whole:
             return
-        large, self._large = self._large, b""
-        found = _TERMINAL.search(large)
-        if found is not None:
-            kind = found.group().rpartition(b":")[2].strip(b' "\t\r\n').decode()
-            self._record.end, self.finished = ENDS[kind], True
-            if usage := _USAGE.search(large):
-                self._record.usage = parse_usage(_loads(usage.group(1)))
+        if isinstance(value.get("sequence_number"), int):
+            self._sequence, self._last = value["sequence_number"], b""
+        self._note_end(value)
+
+    def _open(self, value: dict[str, Any]) -> None:
+        """Take the first event that carries the response."""
+        response = value.get("response")
+        known = response.get("id") if isinstance(response, dict) else None
+        if known and isinstance(known, str) and isinstance(response, dict) and not self._skeleton:
+            _put_down(self._record, response)
+            self._skeleton = _skeleton(response)
+            self.identified = True
+
+    def _note_end(self, value: dict[str, Any]) -> None:
+        """Take a terminal event; an `error` does not outdo the response's own end."""
+        end = ENDS.get(_kind(value))
+        if end is None:
+            return
+        record = self._record
+        self.finished = True
+        if end != "upstream_error" or not record.end:
+            record.end = end
+        error = value.get("error")
+        response = value.get("response")
+        if isinstance(response, dict):
+            _put_down(record, response)
+            error = response.get("error") or error
+        if isinstance(error, dict):
+            record.error_type = str(error.get("code") or error.get("type") or end)
+        elif end in ("failed", "upstream_error"):
+            record.error_type = str(value.get("code") or end)
 
     def _note_sequence(self, block: bytes) -> None:
         for found in _SEQUENCE.finditer(block):
@@ -244,22 +290,73 @@ class StreamTap:
             detail = {"type": "server_error", **error, "param": None}
             event = {"type": "error", "sequence_number": sequence, "error": detail}
             return encode("error", orjson.dumps(event))
-        response = {**orjson.loads(self._skeleton), "status": "failed", "error": error}
-        event = {"type": "response.failed", "sequence_number": sequence, "response": response}
-        return encode("response.failed", orjson.dumps(event))
+        return encode(
+            "response.failed",
+            b'{"type":"response.failed","sequence_number":%d,"response":%b,"status":"failed","error":%b}}'
+            % (sequence, self._skeleton[:-1], orjson.dumps(error)),
+        )
+
+
+class _LargeEvent:
+    """Reads an event too long to be kept, piece by piece: its own fields, and those of the response in it."""
+
+    def __init__(self) -> None:
+        self._head: bytes | None = b""
+        self._event = ObjectScanner(_EVENT_FIELDS, skip_oversized=True)
+        self._response = ObjectScanner(_RESPONSE_FIELDS, skip_oversized=True)
+        self._reading: list[ObjectScanner] = []
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next bytes of the event."""
+        if self._head is None:
+            for scanner in tuple(self._reading):
+                self._scan(scanner, piece)
+            return
+        self._head += piece
+        if len(self._head) >= _WINDOW or _LARGE_RESPONSE.search(self._head) is not None:
+            self.begin()
+
+    def begin(self) -> None:
+        """Read what has come, now that it is clear where the response begins, or that there is no more to come."""
+        head, self._head = self._head or b"", None
+        for pattern, scanner in ((_LARGE_DATA, self._event), (_LARGE_RESPONSE, self._response)):
+            found = pattern.search(head, 0, _WINDOW)
+            if found is not None:
+                self._reading.append(scanner)
+                self._scan(scanner, head[found.start(1) :])
+
+    def _scan(self, scanner: ObjectScanner, piece: bytes) -> None:
+        """Read on; what follows the object, or is none, is no longer read."""
+        try:
+            scanner.feed(piece)
+        except ScanError:
+            self._reading.remove(scanner)
+
+    def read(self) -> dict[str, Any]:
+        """Return what has been found so far, in the event's own shape."""
+        return {**_values(self._event), "response": _values(self._response)}
 
 
 def _loads(data: bytes) -> dict[str, Any]:
-    try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return {}
+    value = _value(data)
     return value if isinstance(value, dict) else {}
 
 
-def _response_of(event: bytes) -> dict[str, Any] | None:
-    response = _loads(data_of(event)).get("response") if b'"response"' in event else None
-    return response if isinstance(response, dict) else None
+def _value(data: bytes) -> Any:
+    """Parse JSON; None for what is none, or spells what Python cannot hold."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _kind(event: dict[str, Any]) -> str:
+    kind = event.get("type")
+    return kind if isinstance(kind, str) else ""
+
+
+def _values(scanner: ObjectScanner) -> dict[str, Any]:
+    return {name: _value(raw) for name, raw in scanner.values.items()}
 
 
 def _put_down(record: Record, response: dict[str, Any]) -> None:
@@ -274,9 +371,18 @@ def _put_down(record: Record, response: dict[str, Any]) -> None:
 
 
 def _skeleton(response: dict[str, Any]) -> bytes:
-    """Keep a response as it was opened; of a large one, the fields that grow with the request are left out."""
-    response = {**response, "output": []}
-    kept = orjson.dumps(response)
-    if len(kept) > _SKELETON:
-        kept = orjson.dumps({**response, "instructions": None, "tools": [], "text": {"format": {"type": "text"}}})
-    return kept if len(kept) <= _SKELETON * 4 else orjson.dumps({name: response.get(name) for name in ("id", "object")})
+    """Keep a response as it was opened, without output and end; of a large one, only its small members."""
+    kept = {name: value for name, value in response.items() if name not in _ENDING}
+    written = _dumps({**_EMPTY, **kept, "output": []})
+    if not 0 < len(written) <= _SKELETON:
+        small = {name: value for name, value in kept.items() if 0 < len(_dumps(value)) <= _SKELETON_MEMBER}
+        written = _dumps({**_EMPTY, **small, "output": []})
+    return written if 0 < len(written) <= _SKELETON * 4 else _dumps({**_EMPTY, "id": response["id"]})
+
+
+def _dumps(value: Any) -> bytes:
+    """Write JSON; nothing where it is nested deeper than can be written."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return b""

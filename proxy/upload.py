@@ -5,7 +5,7 @@ replaced, and everything from the closing brace on, until the envelope was read 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import monotonic
 
 import aiohttp
@@ -29,13 +29,15 @@ class Upload:
         self._scanner = EnvelopeScanner(max_depth=limits.max_json_depth)
         self._decoder: Decoder | None = None
         self._length: int | None = request.content_length
-        coding = request.headers.get("Content-Encoding", "").strip().lower()
+        coding = ", ".join(request.headers.getall("Content-Encoding", ())).strip().lower()
         if coding not in IDENTITY:
             limit, ratio = limits.max_body_bytes, limits.max_decompression_ratio
             self._decoder = decoder(coding, max_output=limit, max_ratio=ratio)
             self._length = None
         if request.content_length is not None and request.content_length > limits.max_body_bytes:
             raise self._too_large()
+        self._pieces: Iterator[bytes] = iter(())
+        self._next: bytes | None = None
         self._held = bytearray()
         self._released = 0
         self._model: bytes | None = None
@@ -67,24 +69,28 @@ class Upload:
 
         Raises BadRequest, PayloadTooLarge or RequestTimeout.
         """
+        piece = self._next
+        if piece is None:
+            self._pieces = self._decode(await self._read())
+            piece = next(self._pieces, b"")
+        self._scan(piece)
+        self._next = next(self._pieces, None)
+        if self._next is None and self._content.at_eof():
+            self._finish()
+
+    def _decode(self, chunk: bytes) -> Iterator[bytes]:
+        return iter((chunk,)) if self._decoder is None else self._decoder.feed(chunk)
+
+    async def _read(self) -> bytes:
         content = self._content
         try:
-            if content.is_eof():
-                chunk = content.read_nowait(-1)
-            else:
-                chunk = await self._wait()
-        except (aiohttp.ClientError, aiohttp.web.RequestPayloadError, ValueError) as error:
+            chunk = content.read_nowait(-1) if content.is_eof() else await self._wait()
+        except (aiohttp.ClientError, web.RequestPayloadError, ValueError) as error:
             raise BadRequest("The request's body is not valid HTTP.", code="malformed_request") from error
         self.received += len(chunk)
         if self.received > self._limits.max_body_bytes:
             raise self._too_large()
-        if self._decoder is None:
-            self._scan(chunk)
-        else:
-            for piece in self._decoder.feed(chunk):
-                self._scan(piece)
-        if content.at_eof():
-            self._finish()
+        return chunk
 
     async def _wait(self) -> bytes:
         began = monotonic()
@@ -102,6 +108,9 @@ class Upload:
         except ScanError as error:
             raise BadRequest(str(error), code=error.code, param=error.param) from error
         self._held += piece
+        end, limit = self._scanner.end, self._limits.look_ahead_bytes
+        if end is not None and self._released + len(self._held) - end > limit:
+            raise PayloadTooLarge(f"The request's body has more than {limit} bytes of white space behind its end.")
 
     def _finish(self) -> None:
         if self._decoder is not None:

@@ -30,4 +30,4 @@ def _detail(details: Any, name: str) -> int:
 
 def _count(value: Any) -> int:
     """Counters only grow: anything that is not a natural number counts as nothing."""
-    return value if isinstance(value, int) and value > 0 else 0
+    return value if type(value) is int and value > 0 else 0

@@ -141,5 +141,10 @@ def test_check_warns_of_credentials_written_in_a_file_everyone_can_read(run, tmp
     assert "redis.url, keys[0].key, providers.p.api_key, providers.p.headers.Authorization: write" in warning
 
 
+def test_check_does_not_warn_of_a_redis_url_without_a_password(run):
+    (warning,) = warnings(run(LITERAL.replace(":canary@", "")))
+    assert "redis.url" not in warning
+
+
 def test_check_does_not_warn_of_credentials_in_a_file_of_the_owner(run):
     assert warnings(run(LITERAL, mode=0o600)) == []

@@ -1,6 +1,7 @@
 """The fields that decide routing and ownership are read right, or the body is refused."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -160,7 +161,7 @@ def test_envelope_model_span_is_where_the_model_can_be_replaced(model):
 def test_envelope_reads_what_was_written(document, ascii_only, places):
     body = json.dumps(document, ensure_ascii=ascii_only).encode()
     edges = [0, *sorted(place % (len(body) + 1) for place in places), len(body)]
-    found = fields(scan(*(body[start:end] for start, end in zip(edges, edges[1:], strict=False))).envelope)
+    found = fields(scan(*(body[start:end] for start, end in pairwise(edges))).envelope)
     expected = {name: document.get(name) for name in ENVELOPE_LIMITS}
     if isinstance(expected["conversation"], dict):
         expected["conversation"] = expected["conversation"]["id"]

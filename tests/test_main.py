@@ -1,7 +1,11 @@
+import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -152,3 +156,35 @@ def test_program_reports_a_mistake_without_a_traceback(tmp_path):
     assert run.returncode == 2
     assert "no such file" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def status_of(url, key):
+    try:
+        with urlopen(Request(url, headers={"Authorization": f"Bearer {key}"}), timeout=30) as answer:  # noqa: S310
+            return answer.status
+    except HTTPError as error:
+        with error:
+            return error.code
+
+
+def test_serve_without_keys_prints_one_key_that_opens_the_gateway(tmp_path, file):
+    config = file(f"{PROVIDER}server: {{admin_port: 0}}")
+    command = ["-m", "proxy", "serve", "--config", config, "--port", "0", "--data-dir", str(tmp_path / "data")]
+    printed = []
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen([sys.executable, *command], stdout=log, stderr=subprocess.PIPE, text=True) as gateway,  # noqa: S603
+    ):
+        try:
+            for line in gateway.stderr:
+                printed.append(line)
+                if '"listening"' in line:
+                    break
+            (key,) = re.findall(r"sk-gw-[\w-]{43}", "".join(printed))
+            url = json.loads(printed[-1])["url"]
+            assert (status_of(f"{url}/v1/models", key), status_of(f"{url}/v1/models", "sk-gw-other")) == (200, 401)
+        finally:
+            gateway.send_signal(signal.SIGTERM)
+            rest = gateway.stderr.read()
+    assert gateway.returncode == 0
+    assert key not in rest + (tmp_path / "log").read_text()

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from proxy.config import ProviderConfig
+from proxy.errors import InternalError
 
 Headers = list[tuple[str, str]]
 
@@ -35,16 +36,26 @@ def bearer(config: ProviderConfig) -> Callable[[], Headers]:
 
 
 def token_reader(path: str) -> Callable[[], str]:
-    """Return a function that reads the token, again only after the file was replaced."""
+    """Return a function that reads the token, again only after the file was replaced.
+
+    While the file is away or half written the token read before goes on; without one, InternalError.
+    """
     file = Path(path)
-    known: tuple[int, str] = (-1, "")
+    seen = (-1, -1)
+    token = ""
 
     def read() -> str:
-        nonlocal known
-        changed = file.stat().st_mtime_ns
-        if changed != known[0]:
-            known = (changed, file.read_text(encoding="ascii").strip())
-        return known[1]
+        nonlocal seen, token
+        try:
+            found = file.stat()
+            stamp = (found.st_mtime_ns, found.st_ino)
+            if stamp != seen:
+                (token,) = file.read_text(encoding="ascii").split()
+                seen = stamp
+        except (OSError, ValueError) as error:
+            if not token:
+                raise InternalError("The provider's credentials cannot be read.", code="no_credentials") from error
+        return token
 
     return read
 

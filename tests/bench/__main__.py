@@ -35,7 +35,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--only", type=choices_of([*TOGETHER, *ALONE]), default=[*TOGETHER, *ALONE], help="parts")
     parser.add_argument("--contenders", type=choices_of(list(CONTENDERS)), default=list(CONTENDERS))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4, help="of each measurement of requests and events")
+    parser.add_argument("--seconds", type=int, default=3, help="of each measurement of requests and events")
     parser.add_argument("--gib", type=float, default=2, help="size of the big bodies")
     parser.add_argument("--date", default=dt.datetime.now(dt.UTC).date().isoformat())
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round's figures")

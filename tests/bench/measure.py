@@ -11,7 +11,7 @@ import uvloop
 
 from tests.bench import processes, streams, transfers, wire
 from tests.bench.contenders import Contender, Scene, started
-from tests.bench.processes import Failed, Unavailable
+from tests.bench.processes import Failed, Unavailable, Use
 from tests.bench.wire import Connection, Unexpected
 
 STREAMS, EVENTS_PER_SECOND = 200, 50
@@ -29,7 +29,7 @@ class Plan:
     scene: Scene
     names: list[str]
     rounds: int
-    seconds: float
+    seconds: int
     gib: float
 
 
@@ -50,15 +50,16 @@ class Results:
             self.notes.append(text)
 
     @contextlib.contextmanager
-    def guarded(self, figure: str, name: str):
-        """Turn a failed measurement into a NaN and a note, so that the others go on."""
+    def guarded(self, figure: str | None, name: str):
+        """Turn a failed measurement into a note and, where it has a figure, a NaN, so that the others go on."""
         try:
             yield
         except Unavailable as error:
             self.note(f"{name}: left out: {error}")
         except FAULTS as error:
-            self.add(figure, name, float("nan"))
-            self.note(f"{name}: {figure}: {type(error).__name__}: {error}")
+            if figure is not None:
+                self.add(figure, name, float("nan"))
+            self.note(f"{name}: {figure or 'start'}: {type(error).__name__}: {error}")
 
 
 def in_turn(names: list[str], number: int) -> list[str]:
@@ -73,24 +74,26 @@ def side_by_side(plan: Plan, results: Results):
     with contextlib.ExitStack() as stack:
         running: dict[str, Contender] = {}
         for name in plan.names:
-            with results.guarded("start", name):
+            with results.guarded(None, name):
                 running[name] = stack.enter_context(started(plan.scene, name))
         yield running
 
 
 def measure_requests(plan: Plan, running: dict[str, Contender], results: Results) -> None:
     """Count small JSON creates a second, and the worker's CPU for each."""
-    for number in range(-1, plan.rounds):
+    for name, contender in running.items():
+        with results.guarded(None, name):
+            streams.requests_per_second(contender.port, 1, plan.scene.directory)
+    for number in range(plan.rounds):
         for name in in_turn(list(running), number):
             with results.guarded("requests", name):
                 contender = running[name]
-                seconds = 1 if number < 0 else plan.seconds
-                before = processes.cpu_seconds(contender.worker)
-                rate = streams.requests_per_second(contender.port, seconds, plan.scene.directory)
-                cpu = processes.cpu_seconds(contender.worker) - before
-                if number >= 0:
-                    results.add("requests", name, rate)
-                    results.add("request_cpu_us", name, cpu / (rate * round(seconds)) * 1e6)
+                before = processes.use_of(contender.worker)
+                rate = streams.requests_per_second(contender.port, plan.seconds, plan.scene.directory)
+                use = processes.use_of(contender.worker).since(before)
+                results.add("requests", name, rate)
+                results.add("request_cpu_us", name, use.cpu / (rate * plan.seconds) * 1e6)
+                results.add("requests_denied", name, use.denied)
 
 
 def measure_events(plan: Plan, running: dict[str, Contender], results: Results) -> None:
@@ -98,22 +101,22 @@ def measure_events(plan: Plan, running: dict[str, Contender], results: Results) 
     for number in range(plan.rounds):
         for name in in_turn(list(running), number):
             with results.guarded("event_cpu_us", name):
-                cost = uvloop.run(_event_cost(running[name], plan.seconds))
-                results.add("event_cpu_us", name, cost * 1e6)
+                delivered, use = uvloop.run(_deliver(running[name], plan.seconds))
+                results.add("event_cpu_us", name, use.cpu / delivered * 1e6)
+                results.add("events_denied", name, use.denied)
 
 
-async def _event_cost(contender: Contender, seconds: float) -> float:
+async def _deliver(contender: Contender, seconds: int) -> tuple[int, Use]:
     model = f"hold-{EVENTS_PER_SECOND}-1000000"
     async with streams.opened(contender.port, STREAMS, model, EVENTS_PER_SECOND) as opened:
-        delivered = -sum(stream.events for stream in opened)
-        cpu = -processes.cpu_seconds(contender.worker)
+        before, delivered = processes.use_of(contender.worker), -sum(stream.events for stream in opened)
         await asyncio.sleep(seconds)
         delivered += sum(stream.events for stream in opened)
-        cpu += processes.cpu_seconds(contender.worker)
+        use = processes.use_of(contender.worker).since(before)
         expected = STREAMS * EVENTS_PER_SECOND * seconds
         if any(stream.fault for stream in opened) or delivered < 0.9 * expected:
             raise Failed(f"{delivered} of {expected:.0f} events were delivered")
-    return cpu / delivered
+    return delivered, use
 
 
 def measure_first_event(plan: Plan, running: dict[str, Contender], results: Results) -> None:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 WORKER_CORE = 0
 LOAD_CORE = 1
@@ -91,9 +92,29 @@ def pin(pid: int, core: int) -> None:
         os.sched_setaffinity(int(task.name), {core})
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return user and system time of a process and of its reaped children."""
-    return sum(int(ticks) for ticks in _stat(PROC / str(pid))[11:15]) / TICKS
+class Use(NamedTuple):
+    """What a process has had of its core, in seconds, since it began."""
+
+    cpu: float
+    """User and system time, of reaped children too."""
+    waited: float
+    """Ready to run while something else had the core."""
+
+    def since(self, before: "Use") -> "Use":
+        """Return the use between an earlier moment and this one."""
+        return Use(self.cpu - before.cpu, self.waited - before.waited)
+
+    @property
+    def denied(self) -> float:
+        """Return the share of the time it wanted that went to others."""
+        return self.waited / max(self.cpu + self.waited, 1e-9)
+
+
+def use_of(pid: int) -> Use:
+    """Return what a process has used up to now."""
+    cpu = sum(int(ticks) for ticks in _stat(PROC / str(pid))[11:15]) / TICKS
+    waits = [(task / "schedstat").read_text().split()[1] for task in (PROC / str(pid) / "task").iterdir()]
+    return Use(cpu, sum(map(int, waits)) / 1e9)
 
 
 def private_bytes(pid: int) -> int:

@@ -90,7 +90,7 @@ async def opened(port: int, count: int, model: str, events: int) -> AsyncIterato
             stream.close()
 
 
-def requests_per_second(port: int, seconds: float, directory: Path) -> float:
+def requests_per_second(port: int, seconds: int, directory: Path) -> float:
     """Return how many small JSON creates a second come back over 32 kept connections."""
     program = shutil.which("wrk")
     if program is None:
@@ -104,7 +104,7 @@ def requests_per_second(port: int, seconds: float, directory: Path) -> float:
             program,
             "-t1",
             f"-c{CONNECTIONS}",
-            f"-d{max(1, round(seconds))}s",
+            f"-d{seconds}s",
             "-s",
             str(script),
             f"http://127.0.0.1:{port}",
@@ -119,7 +119,7 @@ def requests_per_second(port: int, seconds: float, directory: Path) -> float:
     return float(re.search(r"Requests/sec: *([\d.]+)", run.stdout)[1])
 
 
-async def _own_requests_per_second(port: int, seconds: float) -> float:
+async def _own_requests_per_second(port: int, seconds: int) -> float:
     loop = asyncio.get_running_loop()
     began = time.perf_counter()
     callers = []

@@ -12,6 +12,9 @@ from pathlib import Path
 
 from tests.bench import contenders
 
+DISTURBED = 0.1
+"""Share of its time denied to a worker above which its CPU figures mislead: a starved loop batches its work."""
+
 README = Path(__file__).parent / "README.md"
 BLOCK = re.compile(r"(<!-- figures: begin[^\n]*-->\n).*(<!-- figures: end -->)", re.DOTALL)
 
@@ -67,8 +70,22 @@ def render(values: dict[str, dict[str, list[float]]], machine: dict[str, str], n
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
     lines += [render_row(row, values[row.key], plan.gib) for row in ROWS if row.key in values]
+    notes = [*notes, *disturbances(values)]
     lines += ["", *(f"* {note}" for note in notes)] if notes else []
     return "\n".join(lines) + "\n"
+
+
+def disturbances(values: dict[str, dict[str, list[float]]]) -> list[str]:
+    """Tell of measurements during which something else ran on the worker's core."""
+    shares = [
+        max(max(rounds) for rounds in values[key].values())
+        for key in ("requests_denied", "events_denied")
+        if values.get(key)
+    ]
+    if not shares or max(shares) < DISTURBED:
+        return []
+    denied = f"a worker was denied up to {max(shares):.0%} of the time it wanted on its core"
+    return [f"**Disturbed**: {denied}. Figures of requests and events mislead; measure again on a quiet machine."]
 
 
 def render_row(row: Row, rounds: dict[str, list[float]], gib: float) -> str:

@@ -1,0 +1,159 @@
+import asyncio
+import itertools
+import os
+import signal
+
+import orjson
+import psutil
+import pytest
+
+from proxy.control import Assignment
+from proxy.exposition import Exposition
+from proxy.fleet import Fleet, WorkerFailed
+from proxy.logs import Log
+from proxy.supervisor import bind
+from tests.rig.client import connect, fetch
+from tests.rig.eventually import eventually
+from tests.rig.gateway import bearer, total
+from tests.rig.scripts import silence
+from tests.rig.settings import ALICE_KEY, config
+
+HEADERS = bearer(ALICE_KEY)
+CREATE = {"model": "gpt-4o-mini", "input": "Hello"}
+
+
+class Host:
+    """What a fleet is given by its supervisor."""
+
+    def __init__(self, listener):
+        self.listener = listener
+        self.port = listener.getsockname()[1]
+        self.exposition = Exposition()
+        self._numbers = itertools.count(1)
+        self._lines = []
+
+    def fleet(self, configuration, redis_url):
+        log = Log(self._lines.append, lambda: 0.0)
+        assignment = Assignment(configuration, redis_url)
+        return Fleet(self.listener, assignment, exposition=self.exposition, numbers=self._numbers, log=log)
+
+    def events(self, name):
+        return [line for line in map(orjson.loads, self._lines) if line["event"] == name]
+
+    def metric(self, name):
+        return total(self.exposition.render("")[0].decode(), name)
+
+    async def serves(self):
+        return (await fetch(self.port, "GET", "/v1/models", headers=HEADERS)).status == 200
+
+
+@pytest.fixture
+def host():
+    with bind("127.0.0.1", 0) as listener:
+        yield Host(listener)
+
+
+def alive(pids):
+    return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+
+
+async def test_fleet_starts_replaces_and_drains_its_workers(host, upstream, valkey):
+    fleet = host.fleet(config(upstream, server={"workers": 2}), valkey.url)
+    assert not fleet.ready
+    await fleet.start()
+    first = {worker.number: worker.pid for worker in fleet.workers}
+    assert len(first) == 2
+    assert fleet.ready
+    assert await host.serves()
+    os.kill(first[1], signal.SIGKILL)
+    await eventually(lambda: host.events("worker_died"))
+    await eventually(lambda: sum(worker.ready for worker in fleet.workers) == 2)
+    now = {worker.number: worker.pid for worker in fleet.workers}
+    assert set(now) == {2, 3}, "the replacement has a number of its own"
+    assert host.metric("responses_proxy_worker_restarts_total") == 1
+    await fleet.drain(30)
+    assert not fleet.ready
+    assert not fleet.workers
+    assert not alive([*first.values(), *now.values()])
+    assert len(host.events("worker_died")) == 1, "a drained worker did not die"
+
+
+async def test_fleet_keeps_the_counts_of_workers_that_ended(host, upstream, valkey):
+    fleet = host.fleet(config(upstream), valkey.url)
+    await fleet.start()
+    assert await host.serves()
+    [worker] = fleet.workers
+    await worker.collect()
+    counted = host.metric("responses_proxy_requests_total")
+    assert counted == 1
+    assert await host.serves()
+    await fleet.drain(30)
+    assert host.metric("responses_proxy_requests_total") == counted + 1, "the last word counts"
+
+
+async def test_fleet_fails_to_start_and_leaves_nothing_behind_when_a_worker_ends_at_once(host, upstream):
+    fleet = host.fleet(config(upstream, server={"workers": 2}), "no-such-scheme://")
+    with pytest.raises(WorkerFailed, match="before it was ready"):
+        await fleet.start()
+    assert not fleet.workers
+    assert not alive(child.pid for child in psutil.Process().children() if "worker" in child.cmdline())
+
+
+async def test_fleet_fails_to_start_when_a_worker_is_not_ready_in_time(host, upstream, valkey, monkeypatch):
+    monkeypatch.setattr("proxy.fleet.START_TIMEOUT", 0.01)
+    fleet = host.fleet(config(upstream), valkey.url)
+    with pytest.raises(WorkerFailed, match="was not ready"):
+        await fleet.start()
+    assert not fleet.workers
+
+
+async def test_fleet_tries_again_and_again_when_replacements_fail(host, upstream, valkey, monkeypatch):
+    fleet = host.fleet(config(upstream), valkey.url)
+    await fleet.start()
+    monkeypatch.setattr("proxy.fleet.START_TIMEOUT", 0.01)
+    [worker] = fleet.workers
+    worker.kill()
+    await eventually(lambda: len(host.events("worker_died")) == 3)
+    waits = [event["replaced_in"] for event in host.events("worker_died")]
+    assert waits == [0.1, 0.2, 0.4]
+    monkeypatch.undo()
+    await eventually(lambda: fleet.ready)
+    assert await host.serves()
+    await fleet.drain(0)
+
+
+async def test_fleet_kills_a_worker_that_does_not_drain(host, upstream, valkey, monkeypatch):
+    monkeypatch.setattr("proxy.fleet.END_GRACE", 0.2)
+    fleet = host.fleet(config(upstream), valkey.url)
+    await fleet.start()
+    [worker] = fleet.workers
+    os.kill(worker.pid, signal.SIGSTOP)
+    await fleet.drain(0)
+    assert host.events("worker_killed") == [{"time": 0.0, "event": "worker_killed", "pid": worker.pid}]
+    assert not alive([worker.pid])
+
+
+async def test_fleet_hurries_when_told_again_with_less_time(host, upstream, valkey):
+    upstream.on("POST", "/v1/responses", silence)
+    fleet = host.fleet(config(upstream), valkey.url)
+    await fleet.start()
+    async with connect(host.port) as client:
+        await client.request("POST", "/v1/responses", headers=HEADERS, json=CREATE)
+        await upstream.received()
+        patient = asyncio.create_task(fleet.drain(500))
+        await eventually(lambda: not fleet.ready)
+        await fleet.drain(0)
+        await patient
+        await client.ended()
+    assert not fleet.workers
+
+
+async def test_fleet_stops_replacing_once_it_drains(host, upstream, valkey, monkeypatch):
+    monkeypatch.setattr("proxy.fleet.BACKOFF_FIRST", 500)
+    fleet = host.fleet(config(upstream), valkey.url)
+    await fleet.start()
+    [worker] = fleet.workers
+    worker.kill()
+    await eventually(lambda: host.events("worker_died"))
+    await fleet.drain(500)
+    assert not fleet.workers
