@@ -32,7 +32,7 @@ class Admission:
         self._header = request.headers.get(PROVIDER_HEADER)
         self._checked: set[str] = set()
         self.upload: Upload | None = None
-        if request.body_exists:
+        if request.body_exists or request.content_length:
             self.upload = Upload(request, services.config.limits)
         elif call.reads_envelope:
             raise BadRequest("The request has no body; it needs a JSON object.", code="invalid_json")
@@ -45,7 +45,9 @@ class Admission:
         router = self._services.router
         named = router.named(self._caller, self._header) if self._header is not None else None
         if self._call.id is not None:
-            return await self._route_of_id(self._call.id, named)
+            route = await self._route_of_id(self._call.id, named)
+            self._expect_continue()
+            return route
         if self.upload is None:
             return named or self._default(None)
         self._expect_continue()
@@ -62,11 +64,12 @@ class Admission:
         if not self._call.reads_envelope:
             return None
         router, caller = self._services.router, self._caller
+        only = len(router.allowed(caller)) == 1
 
         def by_model() -> Route | None:
             return router.by_model(caller, upload.envelope.model) if upload.model_seen else None
 
-        await upload.look_ahead(lambda: by_model() is not None)
+        await upload.look_ahead(lambda: by_model() is not None or (only and upload.model_seen))
         return by_model()
 
     def _default(self, model: str | None) -> Route:

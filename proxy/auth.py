@@ -10,7 +10,6 @@ from proxy.config import KeyConfig
 from proxy.errors import Unauthenticated
 from proxy.headers import RawHeaders
 
-
 REASONS = ("missing", "malformed", "unknown")
 """Why a request has no caller; the values of the `reason` label."""
 

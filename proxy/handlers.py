@@ -53,7 +53,8 @@ def parse_target(prefixes: list[str], method: str, target: str) -> Call:
             call = _call(method, path[len(prefix) :], mark + query)
             if call is not None:
                 return call
-    raise NotFound(f"Unknown request URL: {method} {path[:256]}. The API is under {prefixes[0] or '/'}/responses.")
+    asked = target.partition("?")[0][:256]
+    raise NotFound(f"Unknown request URL: {method} {asked}. The API is under {prefixes[0]}/responses.")
 
 
 def _origin_form(target: str) -> str:

@@ -29,6 +29,8 @@ class Upload:
         self._scanner = EnvelopeScanner(max_depth=limits.max_json_depth)
         self._decoder: Decoder | None = None
         self._length: int | None = request.content_length
+        if request.headers.get("Transfer-Encoding", "chunked").lower() != "chunked":
+            raise BadRequest("Transfer-Encoding must be 'chunked' and nothing else.", code="malformed_request")
         coding = ", ".join(request.headers.getall("Content-Encoding", ())).strip().lower()
         if coding not in IDENTITY:
             limit, ratio = limits.max_body_bytes, limits.max_decompression_ratio

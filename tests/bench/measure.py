@@ -11,12 +11,13 @@ import uvloop
 
 from tests.bench import processes, streams, transfers, wire
 from tests.bench.contenders import Contender, Scene, started
-from tests.bench.processes import Failed, Unavailable, Use
+from tests.bench.processes import DISTURBED, Failed, Unavailable, Use
 from tests.bench.wire import Connection, Unexpected
 
 STREAMS, EVENTS_PER_SECOND = 200, 50
 OPEN_STREAMS, WARM_STREAMS, HELD_EVENTS = 1000, 20, 4
 FIRST_EVENTS = 200
+ATTEMPTS = 3
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 
 FAULTS = (Failed, Unexpected, OSError, TimeoutError, subprocess.CalledProcessError)
@@ -79,6 +80,14 @@ def side_by_side(plan: Plan, results: Results):
         yield running
 
 
+def least_disturbed(count: Callable[[Plan, Contender], tuple[float, Use]], plan: Plan, contender: Contender):
+    """Count again, a few times at most, while something else has the worker's core; return the best of them."""
+    counts: list[tuple[float, Use]] = []
+    while len(counts) < ATTEMPTS and (not counts or counts[-1][1].denied > DISTURBED):
+        counts.append(count(plan, contender))
+    return min(counts, key=lambda counted: counted[1].denied)
+
+
 def measure_requests(plan: Plan, running: dict[str, Contender], results: Results) -> None:
     """Count small JSON creates a second, and the worker's CPU for each."""
     for name, contender in running.items():
@@ -87,13 +96,16 @@ def measure_requests(plan: Plan, running: dict[str, Contender], results: Results
     for number in range(plan.rounds):
         for name in in_turn(list(running), number):
             with results.guarded("requests", name):
-                contender = running[name]
-                before = processes.use_of(contender.worker)
-                rate = streams.requests_per_second(contender.port, plan.seconds, plan.scene.directory)
-                use = processes.use_of(contender.worker).since(before)
+                rate, use = least_disturbed(_count_requests, plan, running[name])
                 results.add("requests", name, rate)
                 results.add("request_cpu_us", name, use.cpu / (rate * plan.seconds) * 1e6)
                 results.add("requests_denied", name, use.denied)
+
+
+def _count_requests(plan: Plan, contender: Contender) -> tuple[float, Use]:
+    before = processes.use_of(contender.worker)
+    rate = streams.requests_per_second(contender.port, plan.seconds, plan.scene.directory)
+    return rate, processes.use_of(contender.worker).since(before)
 
 
 def measure_events(plan: Plan, running: dict[str, Contender], results: Results) -> None:
@@ -101,9 +113,13 @@ def measure_events(plan: Plan, running: dict[str, Contender], results: Results) 
     for number in range(plan.rounds):
         for name in in_turn(list(running), number):
             with results.guarded("event_cpu_us", name):
-                delivered, use = uvloop.run(_deliver(running[name], plan.seconds))
+                delivered, use = least_disturbed(_count_events, plan, running[name])
                 results.add("event_cpu_us", name, use.cpu / delivered * 1e6)
                 results.add("events_denied", name, use.denied)
+
+
+def _count_events(plan: Plan, contender: Contender) -> tuple[float, Use]:
+    return uvloop.run(_deliver(contender, plan.seconds))
 
 
 async def _deliver(contender: Contender, seconds: int) -> tuple[int, Use]:

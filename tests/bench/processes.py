@@ -12,6 +12,8 @@ from typing import NamedTuple
 WORKER_CORE = 0
 LOAD_CORE = 1
 STOP_SECONDS = 10
+DISTURBED = 0.1
+"""Share of its time denied to a worker above which its CPU figures mislead: a starved loop batches its work."""
 
 PROC = Path("/proc")
 TICKS = os.sysconf("SC_CLK_TCK")

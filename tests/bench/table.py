@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench import contenders
-
-DISTURBED = 0.1
-"""Share of its time denied to a worker above which its CPU figures mislead: a starved loop batches its work."""
+from tests.bench.processes import DISTURBED
 
 README = Path(__file__).parent / "README.md"
 BLOCK = re.compile(r"(<!-- figures: begin[^\n]*-->\n).*(<!-- figures: end -->)", re.DOTALL)

@@ -38,6 +38,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport):
         self._transport = transport
         transport.set_write_buffer_limits(high=0)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def data_received(self, data):
         self._buffer += data

@@ -8,7 +8,7 @@ from aiohttp import web
 from openai import AsyncOpenAI
 from openai.resources.responses import AsyncResponses
 
-from proxy import sandbox
+from proxy.sandbox import server as sandbox
 
 
 class Sandbox(NamedTuple):

@@ -3,8 +3,8 @@
 import orjson
 import pytest
 
-from proxy import scripted
 from proxy.errors import BadRequest
+from proxy.sandbox import scripted
 
 TOOL = {"type": "function", "name": "get_weather", "parameters": {"type": "object", "properties": {}}}
 OTHER = {**TOOL, "name": "get_time"}

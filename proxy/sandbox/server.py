@@ -28,10 +28,11 @@ import orjson
 import uvloop
 from aiohttp import web
 
-from proxy import scripted, sse
+from proxy import sse
 from proxy.errors import BadRequest, GatewayError, MethodNotAllowed, NotFound, PayloadTooLarge
-from proxy.kept import Kept, Shelf, listing, page
-from proxy.scripted import Json
+from proxy.sandbox import scripted
+from proxy.sandbox.kept import Kept, Shelf, listing, page
+from proxy.sandbox.scripted import Json
 
 MAX_BODY_BYTES = 67_108_864
 MODEL = {"id": "sandbox", "object": "model", "created": 1_767_225_600, "owned_by": "responses-proxy"}

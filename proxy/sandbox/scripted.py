@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from proxy.errors import BadRequest
-from proxy.specimen import specimen
+from proxy.sandbox.specimen import specimen
 
 Json = dict[str, Any]
 

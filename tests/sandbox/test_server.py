@@ -10,7 +10,7 @@ import orjson
 import pytest
 from pydantic import BaseModel
 
-from proxy import sandbox
+from proxy.sandbox import server as sandbox
 from tests.rig.client import fetch
 from tests.rig.sandbox import ask, collect, serving, status_of
 

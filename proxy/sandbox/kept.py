@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 import orjson
 
 from proxy.errors import BadRequest
-from proxy.scripted import Json, check_range, events, render, unfinished
+from proxy.sandbox.scripted import Json, check_range, events, render, unfinished
 
 Value = TypeVar("Value")
 

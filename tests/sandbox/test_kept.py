@@ -5,9 +5,9 @@ import math
 import orjson
 import pytest
 
-from proxy import scripted
 from proxy.errors import BadRequest
-from proxy.kept import ENTRY_BYTES, Kept, Shelf, page
+from proxy.sandbox import scripted
+from proxy.sandbox.kept import ENTRY_BYTES, Kept, Shelf, page
 
 ITEMS = [{"id": f"msg_{number}"} for number in range(5)]
 

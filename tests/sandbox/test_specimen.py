@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.errors import BadRequest
-from proxy.specimen import specimen
+from proxy.sandbox.specimen import specimen
 
 NODE = {
     "$ref": "#/$defs/Node",

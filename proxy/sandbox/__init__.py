@@ -1,0 +1,5 @@
+"""The built-in provider: a whole Responses API server that needs no key and no network."""
+
+from proxy.sandbox.server import application, main
+
+__all__ = ["application", "main"]
