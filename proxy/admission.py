@@ -7,7 +7,7 @@ for the whole envelope before the body's last byte leaves.
 from aiohttp import web
 
 from proxy.auth import Caller
-from proxy.errors import BadRequest, NotFound
+from proxy.errors import BadRequest, GatewayError, NotFound
 from proxy.ownership import Claim, conversation_not_found, previous_response_not_found, response_not_found
 from proxy.record import Record
 from proxy.routing import DEFAULT, NAMED, Route
@@ -55,7 +55,7 @@ class Admission:
         if named is not None and not self.upload.ended:
             await self.upload.more()
         model = self.upload.envelope.model
-        if found is None and self.upload.ended:
+        if found is None:
             found = await self._route_of_references(self.upload)
         return self._settle_model(self.upload, found or self._default(model))
 
@@ -80,15 +80,20 @@ class Admission:
 
     async def _route_of_id(self, owned: str, named: Route | None) -> Route:
         missing = conversation_not_found(owned) if self._call.conversation else response_not_found(owned)
-        provider = await self._services.ownership.provider_of(Claim(self._caller, owned, self._header, missing))
+        provider = await self._holder(owned, missing)
         if provider is None:
             route = named or self._services.router.default(self._caller)
             if route is None:
                 raise missing
             return route
-        if provider not in self._services.upstreams:
-            raise NotFound(f"Provider '{provider}', which holds this id, is no longer configured.")
         return Route(provider, NAMED)
+
+    async def _holder(self, owned: str, missing: GatewayError) -> str | None:
+        """Return the provider that holds an id; None where nobody bound it and the caller may try its luck."""
+        provider = await self._services.ownership.provider_of(Claim(self._caller, owned, self._header, missing))
+        if provider is not None and provider not in self._services.upstreams:
+            raise NotFound(f"Provider '{provider}', which holds '{owned}', is no longer configured.")
+        return provider
 
     async def _route_of_references(self, upload: Upload) -> Route | None:
         """Follow what the request continues, where nothing else names a provider."""
@@ -96,7 +101,7 @@ class Admission:
             reference = getattr(upload.envelope, field)
             if reference is not None and self._call.reads_envelope:
                 provider = await self._claim(field, reference)
-                if provider is not None and provider in self._services.upstreams:
+                if provider is not None:
                     return Route(provider, DEFAULT)
         return None
 
@@ -136,8 +141,7 @@ class Admission:
 
     async def _claim(self, field: str, reference: str) -> str | None:
         missing = previous_response_not_found if field == "previous_response_id" else conversation_not_found
-        claim = Claim(self._caller, reference, self._header, missing(reference))
-        provider = await self._services.ownership.provider_of(claim)
+        provider = await self._holder(reference, missing(reference))
         self._checked.add(field)
         return provider
 

@@ -12,7 +12,7 @@ from aiohttp import web
 from proxy.auth import REASONS, Keys
 from proxy.bindings import OPERATIONS, Bindings, connect
 from proxy.catalogue import Catalogue
-from proxy.config import Config, ProviderConfig
+from proxy.config import Config, ProviderConfig, Secret
 from proxy.downstream import Server
 from proxy.envelope import EnvelopeScanner
 from proxy.handlers import Handlers
@@ -35,6 +35,8 @@ from proxy.upstream import Upstream
 
 BACKLOG = 1024
 STDOUT = 1
+PACE_HEADER = "x-sandbox-events-per-second"
+"""What the sandbox server takes the pace of its streams from."""
 FLUSH_INTERVAL = 0.2
 """Seconds a log line waits at most."""
 CLOSING_GRACE = 1.0
@@ -140,9 +142,13 @@ def warm_up() -> None:
 
 
 def _located(provider: ProviderConfig, sandbox_url: str | None) -> ProviderConfig:
-    if provider.kind == "sandbox" and provider.base_url is None:
-        return provider.model_copy(update={"base_url": sandbox_url})
-    return provider
+    """Fill in what only this run knows of the built-in sandbox: where it listens, and the pace asked of it."""
+    if provider.kind != "sandbox":
+        return provider
+    headers = dict(provider.headers)
+    if provider.events_per_second is not None:
+        headers[PACE_HEADER] = Secret(f"{provider.events_per_second:f}")
+    return provider.model_copy(update={"base_url": provider.base_url or sandbox_url, "headers": headers})
 
 
 def _configured_models(config: Config) -> list[str]:

@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -39,6 +40,9 @@ OPERATIONS = ("find", "bind")
 
 UP, READ_ONLY, DOWN = "up", "read_only", "down"
 BACKGROUND, CONVERSATION = 1, 2
+
+
+Command = tuple[str | bytes | int, ...]
 
 
 class Binding(NamedTuple):
@@ -113,6 +117,7 @@ class Bindings:
         self._queue: dict[bytes, Write] = {}
         self._wanted = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._line: AbstractConnection | None = None
         self.state = UP
 
     def __len__(self) -> int:
@@ -214,7 +219,8 @@ class Bindings:
             # Nobody may wait for what is no longer written.
             self.state = DOWN
             self._release_queue()
-            await self._redis.aclose()
+            await self._hang_up()
+        await self._redis.aclose()
 
     async def _write_on(self) -> None:
         while not self._stopping.is_set():
@@ -257,23 +263,56 @@ class Bindings:
             for write in batch.values():
                 _release(write)
 
-    def _take_answers(self, batch: dict[bytes, Write], answers: list[Any]) -> None:
-        for (key, write), answer in zip(batch.items(), answers, strict=False):
-            if write.value is not None and not answer:
+    def _take_answers(self, batch: dict[bytes, Write], answers: list[bool]) -> None:
+        for (key, write), accepted in zip(batch.items(), answers, strict=True):
+            if not accepted:
                 self._known.pop(key, None)
-                _release(write, accepted=False)
+            _release(write, accepted=accepted)
 
-    async def _send(self, batch: dict[bytes, Write]) -> list[Any]:
-        pipeline = self._redis.pipeline(transaction=False)
-        for key, write in batch.items():
-            if write.value is None:
-                pipeline.execute_command("DEL", key)
-            else:
-                pipeline.execute_command("SET", key, write.value, "NX", "EX", self._ttl)
+    async def _send(self, batch: dict[bytes, Write]) -> list[bool]:
+        """Write a batch; return for each write whether it stands: what another tenant bound is not replaced."""
         if not batch:
-            pipeline.execute_command("PING")
-        answers: list[Any] = await pipeline.execute()
+            await self._converse([("PING",)])
+            return []
+        replies = await self._converse([self._command(key, write) for key, write in batch.items()])
+        answers: list[bool] = []
+        again: list[Command] = []
+        for (key, write), before in zip(batch.items(), replies, strict=True):
+            foreign = write.value is not None and isinstance(before, bytes) and not _same_tenant(before, write.value)
+            answers.append(not foreign)
+            if write.value is not None and isinstance(before, bytes) and not foreign and before != write.value:
+                again.append(("SET", key, write.value, "EX", self._ttl))
+        if again:
+            await self._converse(again)
         return answers
+
+    def _command(self, key: bytes, write: Write) -> Command:
+        if write.value is None:
+            return ("DEL", key)
+        return ("SET", key, write.value, "NX", "GET", "EX", self._ttl)
+
+    async def _converse(self, commands: list[Command]) -> list[Any]:
+        """Send commands over the connection kept for writing, or over a new one where that turned out stale."""
+        kept = self._line is not None
+        while True:
+            if self._line is None:
+                self._line = await self._redis.connection_pool.get_connection()  # type: ignore[no-untyped-call]
+            try:
+                return await _exchange(self._line, commands)
+            except ResponseError:
+                raise
+            except BaseException as error:
+                await self._hang_up()
+                if not kept or not isinstance(error, RedisConnectionError):
+                    raise
+                kept = False
+
+    async def _hang_up(self) -> None:
+        """Close the connection kept for writing: its replies can no longer be told apart."""
+        line, self._line = self._line, None
+        if line is not None:
+            await line.disconnect(nowait=True)
+            await self._redis.connection_pool.release(line)
 
     def _change(self, state: str, error: Exception | None = None) -> None:
         if state == self.state:
@@ -287,6 +326,30 @@ class Bindings:
     def _release_queue(self) -> None:
         for write in self._queue.values():
             _release(write)
+
+
+async def _exchange(line: AbstractConnection, commands: list[Command]) -> list[Any]:
+    """Send commands in one piece and read every reply, then raise the first error among them.
+
+    `Pipeline` does the same at three times the cost.
+    """
+    replies: list[Any] = []
+    failed: ResponseError | None = None
+    await line.send_packed_command(line.pack_commands(commands))
+    for _ in commands:
+        try:
+            replies.append(await line.read_response())
+        except ResponseError as error:
+            failed = failed or error
+    if failed is not None:
+        raise failed
+    return replies
+
+
+def _same_tenant(before: bytes, value: bytes) -> bool:
+    """Tell whether a binding may replace one that is there; what cannot be read belongs to nobody."""
+    old, new = Binding.parse(before), Binding.parse(value)
+    return old is None or new is None or old.tenant == new.tenant
 
 
 def _release(write: Write, *, accepted: bool = True) -> None:

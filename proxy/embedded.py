@@ -29,7 +29,7 @@ _SOCKET_PATH_LIMIT = 100
 _READY_TIMEOUT = 120.0
 """Seconds for the server to load its file; about a million bindings a second."""
 _STOP_TIMEOUT = 10.0
-_LOCK_TIMEOUT = 3.0
+_LOCK_TIMEOUT = 2.0
 """Seconds that a server whose supervisor was killed is given to let go of the directory."""
 _POLL = 0.01
 _BACKOFF_FIRST, _BACKOFF_LAST = 0.1, 10.0

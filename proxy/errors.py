@@ -166,6 +166,10 @@ class UpgradeRequired(DownstreamError):
     status = 426
     code = "websocket_not_supported"
 
+    def headers(self) -> list[tuple[str, str]]:
+        """Return the headers of the error, the protocol to use instead among them."""
+        return [*super().headers(), ("Upgrade", "HTTP/1.1"), ("Connection", "Upgrade")]
+
 
 class UpstreamError(GatewayError):
     """The provider did not answer as it should."""

@@ -104,7 +104,7 @@ class Exchange:
     def _lines(self, answer: Answer) -> bytes:
         """Render the header lines of the answer: the provider's that cross, and the gateway's own."""
         record = self._record
-        lines = render_down(answer.raw_headers, answer.status)
+        lines = self._services.upstreams[record.provider].redact(render_down(answer.raw_headers, answer.status))
         own = b"x-gateway-provider: %b\r\nx-gateway-request-id: %b\r\n" % (
             record.provider.encode(),
             record.request_id.encode(),
@@ -119,12 +119,13 @@ class Exchange:
         """Pass a provider's error on as it is, whatever its shape, but for credentials it repeats."""
         body = await self._read_up_to(answer, WHOLE_BODY)
         self._record.error_type = upstream.kind.parse_error(body).code or str(answer.status)
-        body = upstream.redact(body)
         if not answer.body.at_eof():
-            self._downstream.write(body, self._downstream.head(answer.status, self._lines(answer), None))
-            return await self._relay_body(answer, RawTap())
+            tap = upstream.redacting()
+            head = self._downstream.head(answer.status, self._lines(answer), None)
+            self._downstream.write(tap.feed(body, 0.0), head)
+            return await self._relay_body(answer, tap)
         answer.release()
-        return self._downstream.answer(answer.status, self._lines(answer), body)
+        return self._downstream.answer(answer.status, self._lines(answer), upstream.redact(body))
 
     async def _pass_on_body(self, upstream: Upstream, answer: Answer, *, json: bool) -> Written:
         """Pass on a body that is no stream; a small one in one piece, so that a failure can still be told."""
@@ -136,6 +137,8 @@ class Exchange:
             return await self._relay_body(answer, tap)
         body = await self._read_up_to(answer, WHOLE_BODY)
         body = tap.feed(body, 0.0) + tap.close()
+        if tap.cut_short and not answer.framed:
+            raise BadAnswer(LOSSES[Outcome.CUT][1])
         if tap.identified:
             await self._bind()
         await self._confirm()
@@ -145,7 +148,7 @@ class Exchange:
     async def _read_up_to(self, answer: Answer, limit: int) -> bytes:
         """Read a body to its end, or until there is more than `limit` of it."""
         body = answer.body
-        if body.is_eof():
+        if answer.body.is_eof() and answer.body.exception() is None:
             return body.read_nowait(-1)
         began = monotonic()
         pieces: list[bytes] = []
@@ -162,12 +165,13 @@ class Exchange:
         self._record.waited += monotonic() - began
         return b"".join(pieces)
 
-    async def _relay_body(self, answer: Answer, tap: Tap) -> Written:
+    async def _relay_body(self, answer: Answer, tap: JsonTap | RawTap) -> Written:
         record, downstream = self._record, self._downstream
-        encoded = "Content-Encoding" in answer.headers
-        length = _announced(answer) if isinstance(tap, RawTap) and not encoded and _announced(answer) >= 0 else None
+        length = _announced(answer) if isinstance(tap, RawTap) and _announced(answer) >= 0 else None
         head = None if downstream.head_sent else lambda: downstream.head(answer.status, self._lines(answer), length)
         outcome = await self._run(answer, tap, head)
+        if outcome is Outcome.WHOLE and tap.cut_short and not answer.framed:
+            outcome = Outcome.CUT
         if outcome is Outcome.WHOLE:
             await self._confirm()
             answer.release()
@@ -281,6 +285,6 @@ class Exchange:
 
 
 def _announced(answer: Answer) -> int:
-    """Return the Content-Length of an answer, -1 where it has none."""
+    """Return how long an answer's body will be, -1 where its head does not tell."""
     announced = answer.headers.get("Content-Length", "")
-    return int(announced) if announced.isdigit() else -1
+    return int(announced) if announced.isdigit() and "Content-Encoding" not in answer.headers else -1

@@ -37,15 +37,14 @@ class Worker:
         self._asked = False
         self._reader = asyncio.create_task(self._read())
 
-    async def assign(self, assignment: bytes) -> None:
-        """Hand over what to run and wait until the worker serves; raise `WorkerFailed` where it ends instead."""
+    async def assign(self, assignment: bytes) -> bool:
+        """Hand over what to run; return True once the worker serves, False where it ends instead."""
         await self._channel.send(Kind.ASSIGN, assignment)
         await self._heard.wait()
-        if not self.ready:
-            raise WorkerFailed(f"a worker (pid {self.pid}) ended before it was ready; what it wrote tells why")
+        return self.ready
 
     async def collect(self) -> None:
-        """Wait for a snapshot that was asked for now, or before where that has not come yet."""
+        """Wait for a snapshot: one asked for now, or the one that somebody waits for already."""
         if self.ready and not self._asked:
             self._asked = True
             self._heard.clear()
@@ -158,12 +157,16 @@ class Fleet:
         self.workers.add(worker)
         try:
             async with asyncio.timeout(START_TIMEOUT):
-                await worker.assign(self._assignment)
+                serves = await worker.assign(self._assignment)
         except BaseException as error:
             await self._kill(worker)
             if isinstance(error, TimeoutError):
-                raise WorkerFailed(f"a worker (pid {worker.pid}) was not ready in {START_TIMEOUT:.0f} s") from None
+                raise WorkerFailed(f"a worker was not ready in {START_TIMEOUT:.0f} s") from None
             raise
+        if not serves:
+            # Not killed: it is about to write why.
+            status = await self._bury(worker)
+            raise WorkerFailed(f"a worker ended before it was ready (exit status {status}); what it wrote tells why")
         return worker
 
     async def _keep(self, first: Worker) -> None:

@@ -18,7 +18,7 @@ from proxy.tap import Tap
 from proxy.upstream import Answer
 
 TERMINAL_GRACE = 5.0
-"""Seconds a provider has to close its stream behind the terminal event."""
+"""Seconds a provider has to close its stream behind the terminal event, as long as the client reads."""
 
 
 class Outcome(Enum):
@@ -54,13 +54,14 @@ class Relay:
         self._turn: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._received = self._written = monotonic()
+        self._finished = 0.0
 
     async def run(self, bind: Callable[[], Awaitable[None]]) -> Outcome:
         """Move the body to its end; return how it ended. `bind` is awaited before a response's id goes on."""
         self._answer.connection.on_data = self._pump
         self._downstream.connection.on_writable = self._pump
         if self._timer is None:
-            self._timer = self._loop.call_later(self._timeouts.keep_alive_comment, self._tick)
+            self._look_again(min(self._timeouts.keep_alive_comment, self._timeouts.idle))
         self._pump()
         while self._outcome is None or self._binding:
             if self._binding:
@@ -115,13 +116,13 @@ class Relay:
                 return
             if block:
                 self._write(block)
-        if answer.body.at_eof():
+        if answer.ended:
             self._close_tap()
         elif answer.broken and (self._detached or not self._downstream.paused):
             self._end(Outcome.CUT)
-        elif tap.finished and self._timer is not None:
-            self._timer.cancel()
-            self._timer = self._loop.call_later(TERMINAL_GRACE, self._end, Outcome.WHOLE)
+        elif tap.finished and not self._finished:
+            self._finished = self._received
+            self._look_again(TERMINAL_GRACE)
 
     def _close_tap(self) -> None:
         rest = self._tap.close()
@@ -171,17 +172,25 @@ class Relay:
             if now - self._written >= idle:
                 self._end(Outcome.STALLED)
             self._received = now
+            self._finished = self._finished and now
+        elif self._finished:
+            if now - self._finished >= TERMINAL_GRACE:
+                self._end(Outcome.WHOLE)
         elif now - self._received >= idle:
             self._end(Outcome.IDLE)
         elif self._tap.aligned and not self._binding and now - self._written >= self._timeouts.keep_alive_comment:
             self._write(KEEP_ALIVE)
         if self._outcome is None:
-            self._timer = self._loop.call_later(self._next_look(now) - now, self._tick)
+            self._look_again(self._next_look(now) - now)
+
+    def _look_again(self, delay: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(delay, self._tick)
 
     def _next_look(self, now: float) -> float:
         """Return when something may be due next."""
         silence = self._timeouts.keep_alive_comment
         waiting_since = self._written if self._downstream.paused else self._received
-        return min(
-            at for at in (self._written + silence, waiting_since + self._timeouts.idle, now + silence) if at > now
-        )
+        due = (self._written + silence, waiting_since + self._timeouts.idle, self._finished + TERMINAL_GRACE)
+        return min(at for at in (*due, now + silence) if at > now)

@@ -74,11 +74,11 @@ class Sending:
             self._record.waited += self._record.connected - began
 
     async def _over(self, line: Line) -> Answer:
-        began = monotonic()
+        upload = self._admission.upload
+        began, counted = monotonic(), upload.waited if upload is not None else 0.0
         try:
             for piece in self._sent or ():
                 line.write(piece)
-            upload = self._admission.upload
             if self._complete or upload is None or upload.ended:
                 if not self._complete:
                     self._put_whole(line)
@@ -88,8 +88,11 @@ class Sending:
         except BaseException:
             line.close()
             raise
+        finally:
+            # An upload counts itself what it waited for the client.
+            own = upload.waited - counted if upload is not None else 0.0
+            self._record.waited += monotonic() - began - own
         self._record.head_received = monotonic()
-        self._record.waited += self._record.head_received - began
         return answer
 
     def _put(self, line: Line, data: bytes) -> None:
@@ -140,21 +143,33 @@ class Sending:
         answering = asyncio.create_task(line.answer(bounded=False))
         try:
             await asyncio.wait({sending, answering}, return_when=asyncio.FIRST_COMPLETED)
-            if answering.done() and not sending.done():
+            # A provider that refuses may hang up at once: its answer counts, not that nothing could be sent any more.
+            if answering.done() and not (sending.done() and sending.exception() is None):
                 answer = answering.result()
                 if answer.status >= FIRST_ERROR:
                     answer.reusable = False
                     return answer
             await sending
-            timeout = self._upstream.timeouts.first_byte
-            await asyncio.wait({answering}, timeout=timeout)
-            if not answering.done():
-                raise FirstByteTimeout(f"The provider sent no byte within {timeout:g} s.")
+            await self._wait_for_head(answering)
             return answering.result()
         finally:
             sending.cancel()
             answering.cancel()
             await asyncio.gather(sending, answering, return_exceptions=True)
+
+    async def _wait_for_head(self, answering: asyncio.Task[Answer]) -> None:
+        """Wait as `_wait` does, for an answer that was watched for while the body went up."""
+        timeout = self._upstream.timeouts.first_byte
+        while not answering.done():
+            try:
+                await asyncio.wait({answering}, timeout=timeout)
+            except asyncio.CancelledError:
+                if not self._survives():
+                    raise
+                self.client_gone = True
+            else:
+                if not answering.done():
+                    raise FirstByteTimeout(f"The provider sent no byte within {timeout:g} s.")
 
     async def _put_body(self, line: Line) -> None:
         upload = self._admission.upload
@@ -167,13 +182,22 @@ class Sending:
             self._put(line, self._head(framing))
         while not upload.ended:
             self._put_piece(line, upload.release())
-            await line.connection.writable()
+            if line.connection.writing_paused:
+                await self._wait_for_room(line)
             await upload.more()
             await self._admission.check(self._route)
         self._complete = True
         self._put_piece(line, upload.release_all())
         if self._chunked:
             self._put(line, LAST_CHUNK)
+
+    async def _wait_for_room(self, line: Line) -> None:
+        timeout = self._upstream.timeouts.idle
+        try:
+            async with asyncio.timeout(timeout):
+                await line.connection.writable()
+        except TimeoutError as error:
+            raise FirstByteTimeout(f"The provider read nothing of the request for {timeout:g} s.") from error
 
     def _put_piece(self, line: Line, piece: bytes) -> None:
         if piece:

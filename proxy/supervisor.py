@@ -128,7 +128,6 @@ class Supervisor:
         self._sandbox: Sandbox | None = None
         self._fleet: Fleet | None = None
         self._drains: dict[asyncio.Task[None], Fleet] = {}
-        self._collection: asyncio.Task[None] | None = None
         self._stopping, self._hurry, self._changed = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._reload_asked = False
 
@@ -262,8 +261,6 @@ class Supervisor:
             self._log.event("stopped")
         if self._sandbox is not None:
             await self._sandbox.stop()
-        if self._collection is not None:
-            await self._collection
 
     async def _drained(self) -> None:
         fleets = set(self._drains.values())
@@ -304,9 +301,7 @@ class Supervisor:
         return web.Response(text="ready\n")
 
     async def _answer_metrics(self, request: web.Request) -> web.Response:
-        if self._collection is None or self._collection.done():
-            self._collection = asyncio.create_task(self._collect())
-        await asyncio.shield(self._collection)
+        await self._collect()
         body, content_type = self._exposition.render(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
 

@@ -75,6 +75,7 @@ class Tap(Protocol):
 class RawTap:
     """Passes everything, reads nothing."""
 
+    cut_short = False
     identified = False
     finished = False
     aligned = False
@@ -97,12 +98,14 @@ class JsonTap:
 
     `splice` is a member such as `"provider":"openai"`; empty for none. What is not a JSON object, or has none
     of a response's fields, passes untouched. White space without end behind the object is not waited for.
+    `cut_short` tells, once closed, that an object or what came before it has no end.
     """
 
     aligned = False
     finished = False
 
     def __init__(self, record: Record, splice: bytes, *, max_depth: int) -> None:
+        self.cut_short = False
         self.identified = False
         self._record = record
         self._splice = splice
@@ -136,6 +139,7 @@ class JsonTap:
     def close(self) -> bytes:
         """Return the object's end, with the splice before it, and put down what was read."""
         scanner = self._scanner
+        self.cut_short = scanner is not None and scanner.end is None and self._offset > 0
         rest = self._give_up()
         if scanner is None or scanner.end is None or not scanner.values:
             return rest
@@ -200,11 +204,10 @@ class StreamTap:
 
     def _read(self, block: bytes) -> None:
         """Read whole events."""
-        if len(block) <= _WINDOW:
-            self._last = block
-        else:
+        if len(block) > _WINDOW:
             self._note_sequence(block)
-            self._last = b""
+        elif b'"sequence_number"' in block:
+            self._last = block
         if not self._skeleton:
             self._read_opening(block)
         if _TERMINAL.search(block) is not None:
@@ -244,7 +247,7 @@ class StreamTap:
         if not whole:
             return
         if isinstance(value.get("sequence_number"), int):
-            self._sequence, self._last = value["sequence_number"], b""
+            self._sequence = max(self._sequence, value["sequence_number"])
         self._note_end(value)
 
     def _open(self, value: dict[str, Any]) -> None:
@@ -268,7 +271,10 @@ class StreamTap:
         error = value.get("error")
         response = value.get("response")
         if isinstance(response, dict):
+            opened = record.response_id
             _put_down(record, response)
+            # Some gateways in front of a provider rewrite the id in the last event only.
+            self.identified = self.identified or record.response_id != opened
             error = response.get("error") or error
         if isinstance(error, dict):
             record.error_type = str(error.get("code") or error.get("type") or end)
@@ -276,8 +282,8 @@ class StreamTap:
             record.error_type = str(value.get("code") or end)
 
     def _note_sequence(self, block: bytes) -> None:
-        for found in _SEQUENCE.finditer(block):
-            self._sequence = int(found.group(1))
+        for number in _SEQUENCE.findall(block):
+            self._sequence = max(self._sequence, int(number))
 
     def broken(self, code: str, message: str) -> bytes | None:
         """Render `response.failed`; before any response was seen, an `error` event; None inside an oversized event."""

@@ -88,7 +88,7 @@ class Upload:
         try:
             chunk = content.read_nowait(-1) if content.is_eof() else await self._wait()
         except (aiohttp.ClientError, web.RequestPayloadError, ValueError) as error:
-            raise BadRequest("The request's body is not valid HTTP.", code="malformed_request") from error
+            raise _broken() from error
         self.received += len(chunk)
         if self.received > self._limits.max_body_bytes:
             raise self._too_large()
@@ -115,6 +115,9 @@ class Upload:
             raise PayloadTooLarge(f"The request's body has more than {limit} bytes of white space behind its end.")
 
     def _finish(self) -> None:
+        if self._content.exception() is not None:
+            # What came before the broken chunk may look whole.
+            raise _broken()
         if self._decoder is not None:
             for piece in self._decoder.close():
                 self._scan(piece)
@@ -172,3 +175,7 @@ class Upload:
 
     def _too_large(self) -> PayloadTooLarge:
         return PayloadTooLarge(f"The request's body is over {self._limits.max_body_bytes} bytes.")
+
+
+def _broken() -> BadRequest:
+    return BadRequest("The request's body is not valid HTTP.", code="malformed_request")

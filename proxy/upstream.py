@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.streams import StreamReader
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from yarl import URL
 
 from proxy.config import Limits, ProviderConfig
@@ -29,12 +29,14 @@ from proxy.errors import (
 )
 from proxy.headers import render
 from proxy.providers.base import Headers, Kind
+from proxy.tap import RawTap
 
 READ_BUFFER = 16_384
 """Bytes the parser holds for a reader that does not read, half of what it may reach; see the memory figures."""
 KEEP_ALIVE = 15.0
 """Seconds an idle connection is kept: shorter than any provider keeps it, so that few turn out stale."""
-
+MIN_SECRET = 8
+"""Characters below which a credential is a placeholder (`none`, `EMPTY`) that an error may spell by chance."""
 
 FOREIGN = (aiohttp.ClientError, HttpProcessingError, OSError)
 """What aiohttp and the sockets below it raise; `mapped` says what it means here."""
@@ -59,6 +61,10 @@ class Connection(ResponseHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Let the parser draw its conclusion, then tell whoever relays or waits to write."""
+        payload = self._payload
+        if exc is not None and payload is not None and not payload.is_eof():
+            # Where only the connection's end delimits a body, aiohttp takes a reset for that end.
+            payload.set_exception(aiohttp.ClientPayloadError("the connection was reset"), exc)
         super().connection_lost(exc)
         self._wake()
         if self.on_data is not None:
@@ -88,7 +94,7 @@ class Connection(ResponseHandler):
 class Answer:
     """The head of a provider's answer, with its body still to be read. Ends with `release` or `close`."""
 
-    __slots__ = ("_lease", "body", "connection", "headers", "raw_headers", "reusable", "status")
+    __slots__ = ("_lease", "body", "connection", "framed", "headers", "raw_headers", "reusable", "status")
 
     def __init__(
         self, lease: aiohttp.connector.Connection, connection: Connection, message: Any, body: StreamReader
@@ -99,11 +105,18 @@ class Answer:
         self.headers = message.headers
         self.raw_headers: tuple[tuple[bytes, bytes], ...] = message.raw_headers
         self.body = body
+        self.framed: bool = message.chunked or "Content-Length" in message.headers or body is EMPTY_PAYLOAD
+        """Whether the body has an end of its own, other than the connection's."""
         self.reusable = True
 
     def take(self) -> bytes:
         """Return what has arrived, also where the connection broke behind it."""
-        return self.body._read_nowait(-1)  # noqa: SLF001
+        return self.body._read_nowait(-1) if self.body is not EMPTY_PAYLOAD else b""  # noqa: SLF001
+
+    @property
+    def ended(self) -> bool:
+        """Whether everything up to the body's proper end has been taken."""
+        return self.body.at_eof() and self.body.exception() is None
 
     @property
     def broken(self) -> bool:
@@ -196,9 +209,11 @@ class Upstream:
         self._lines = render(headers)
         self.own_headers = frozenset(header.lower().encode() for header, _ in headers)
         self._authenticate = kind.authenticate(config)
-        self._secrets = [
-            secret.reveal().encode() for secret in (config.api_key, *config.headers.values()) if secret is not None
-        ]
+        self._credentials: Headers = []
+        self._credential_lines = b""
+        self._fixed_secrets = [secret.reveal() for secret in (config.api_key, *config.headers.values()) if secret]
+        self._secrets: list[bytes] = []
+        self._note_credentials([])
         loop = asyncio.get_running_loop()
         self._connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE, ttl_dns_cache=30)
         self._connector._factory = functools.partial(Connection, loop)  # type: ignore[assignment]  # noqa: SLF001
@@ -210,22 +225,36 @@ class Upstream:
 
     def head(self, method: str, target: str, lines: bytes, framing: bytes) -> bytes:
         """Render a request's head: the provider's own fields, credentials among them, and the client's `lines`."""
-        own = render(self._authenticate())
+        credentials = self._authenticate()
+        if credentials != self._credentials:
+            self._note_credentials(credentials)
         return b"%b %b HTTP/1.1\r\n%b%b%b%b\r\n" % (
             method.encode(),
             (self.path + target).encode(),
             self._lines,
-            own,
+            self._credential_lines,
             lines,
             framing,
         )
 
-    def redact(self, body: bytes) -> bytes:
-        """Take the provider's credentials out of an error body that repeats them."""
+    def _note_credentials(self, credentials: Headers) -> None:
+        """Take new credentials into use; the ones before them may still be repeated by an answer under way."""
+        sent = [value.removeprefix("Bearer ") for _, value in (*credentials, *self._credentials)]
+        secrets = {secret.encode() for secret in (*self._fixed_secrets, *sent) if len(secret) >= MIN_SECRET}
+        self._secrets = sorted(secrets, key=len, reverse=True)
+        self._credentials = credentials
+        self._credential_lines = render(credentials)
+
+    def redact(self, data: bytes) -> bytes:
+        """Take the provider's credentials out of bytes that repeat them."""
         for secret in self._secrets:
-            if secret in body:
-                body = body.replace(secret, b"***")
-        return body
+            if secret in data:
+                data = data.replace(secret, b"***")
+        return data
+
+    def redacting(self) -> RawTap:
+        """Make a tap that takes the credentials out of a body on its way."""
+        return RedactingTap(self.redact, max(map(len, self._secrets), default=1) - 1)
 
     def check_operation(self, operation: str) -> None:
         """Refuse what this kind of provider does not offer.
@@ -246,6 +275,22 @@ class Upstream:
         """
         if fresh:
             self._drop_idle()
+        lease, connection = await self._lease()
+        while connection.should_close:
+            # It brought bytes nobody had asked for: they would pass for the answer to the next request.
+            lease.close()
+            lease, connection = await self._lease()
+        connection.set_response_params(
+            read_until_eof=True,
+            auto_decompress=True,
+            read_timeout=None,
+            read_bufsize=READ_BUFFER,
+            max_line_size=self._max_header_bytes,
+            max_field_size=self._max_header_bytes,
+        )
+        return Line(lease, connection, self.timeouts.first_byte)
+
+    async def _lease(self) -> tuple[aiohttp.connector.Connection, Connection]:
         try:
             lease = await self._connector.connect(self._key, [], self._connect_timeout)
         except TimeoutError as error:
@@ -256,15 +301,7 @@ class Upstream:
         if not isinstance(connection, Connection):
             lease.close()
             raise TypeError(connection)
-        connection.set_response_params(
-            read_until_eof=True,
-            auto_decompress=True,
-            read_timeout=None,
-            read_bufsize=READ_BUFFER,
-            max_line_size=self._max_header_bytes,
-            max_field_size=self._max_header_bytes,
-        )
-        return Line(lease, connection, self.timeouts.first_byte)
+        return lease, connection
 
     def _drop_idle(self) -> None:
         """Close every pooled connection: one of them was stale, so the others of its age may be."""
@@ -281,6 +318,26 @@ class Upstream:
     async def close(self) -> None:
         """Close every connection."""
         await self._connector.close()
+
+
+class RedactingTap(RawTap):
+    """Passes everything but credentials; holds back as much as one of them could still be the beginning of."""
+
+    def __init__(self, redact: Callable[[bytes], bytes], hold: int) -> None:
+        self._redact = redact
+        self._hold = hold
+        self._held = b""
+
+    def feed(self, chunk: bytes, _now: float) -> bytes:
+        """Return what no longer can be part of a credential."""
+        data = self._redact(self._held + chunk)
+        cut = max(len(data) - self._hold, 0)
+        self._held = data[cut:]
+        return data[:cut]
+
+    def close(self) -> bytes:
+        """Return what was held."""
+        return self._held
 
 
 def mapped(error: BaseException) -> UpstreamError:

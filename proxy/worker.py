@@ -1,6 +1,8 @@
 """One worker process: the gateway itself, on an inherited listening socket, at the orders of its supervisor."""
 
 import asyncio
+import contextlib
+import resource
 import signal
 import socket
 
@@ -15,9 +17,18 @@ def main(listen_fd: int, control_fd: int) -> int:
     # Ctrl-C and a reload signal may reach every process of the service; what they mean here the supervisor says.
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    _lift_descriptor_limit()
     with socket.socket(fileno=listen_fd) as listener:
         uvloop.run(_work(listener, socket.socket(fileno=control_fd)))
     return 0
+
+
+def _lift_descriptor_limit() -> None:
+    """Allow as many open connections as the service manager does; the usual soft limit is enough for 500 streams."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Where "unlimited" is more than the system takes, as on macOS, the limit stays as it is.
+    with contextlib.suppress(ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _work(listener: socket.socket, line: socket.socket) -> None:

@@ -75,6 +75,16 @@ def test_decoder_yields_what_it_can_before_the_end(coding):
     assert b"".join(decoding.feed(encoder.compress(b"first") + encoder.flush(flush))) == b"first"
 
 
+def test_decoder_keeps_nothing_back_when_a_piece_is_full():
+    for size in range(PIECE_BYTES, PIECE_BYTES + 300):
+        encoder = zlib.compressobj(wbits=31)
+        # Without the flush's own bytes, the input is used up before the output has been fetched.
+        start = (encoder.compress(bytes(size)) + encoder.flush(zlib.Z_SYNC_FLUSH))[:-5]
+        available = len(zlib.decompressobj(wbits=31).decompress(start))
+        decoding = decoder("gzip", max_output=1 << 20, max_ratio=1)
+        assert sum(len(piece) for piece in decoding.feed(start)) == available
+
+
 @CODINGS
 @pytest.mark.parametrize("step", [1, 7, 1000])
 def test_decoder_reads_several_members_as_one_body(coding, step):

@@ -2,14 +2,16 @@ import asyncio
 import itertools
 import os
 import signal
+import socket
+import sys
 
 import orjson
 import psutil
 import pytest
 
-from proxy.control import Assignment
+from proxy.control import Assignment, Channel, Kind
 from proxy.exposition import Exposition
-from proxy.fleet import Fleet, WorkerFailed
+from proxy.fleet import Fleet, Worker, WorkerFailed
 from proxy.logs import Log
 from proxy.supervisor import bind
 from tests.rig.client import connect, fetch
@@ -31,11 +33,11 @@ class Host:
         self.exposition = Exposition()
         self._numbers = itertools.count(1)
         self._lines = []
+        self.log = Log(self._lines.append, lambda: 0.0)
 
     def fleet(self, configuration, redis_url):
-        log = Log(self._lines.append, lambda: 0.0)
         assignment = Assignment(configuration, redis_url)
-        return Fleet(self.listener, assignment, exposition=self.exposition, numbers=self._numbers, log=log)
+        return Fleet(self.listener, assignment, exposition=self.exposition, numbers=self._numbers, log=self.log)
 
     def events(self, name):
         return [line for line in map(orjson.loads, self._lines) if line["event"] == name]
@@ -78,6 +80,26 @@ async def test_fleet_starts_replaces_and_drains_its_workers(host, upstream, valk
     assert len(host.events("worker_died")) == 1, "a drained worker did not die"
 
 
+async def test_worker_is_asked_once_however_many_wait_for_its_metrics(host):
+    ours, theirs = await asyncio.gather(*map(Channel.open, socket.socketpair()))
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=asyncio.subprocess.PIPE)
+    worker = Worker(1, process, ours, host.exposition, host.log)
+    await theirs.send(Kind.READY)
+    await worker.assign(b"")
+    assert (await theirs.receive()).kind is Kind.ASSIGN
+    waiting = [asyncio.create_task(worker.collect()) for _ in range(3)]
+    assert (await theirs.receive()).kind is Kind.COLLECT
+    await worker.tell(Kind.ANNOUNCE)
+    assert (await theirs.receive()).kind is Kind.ANNOUNCE, "nothing but one question"
+    assert not any(task.done() for task in waiting)
+    await theirs.send(Kind.SNAPSHOT, b"not a snapshot")
+    await asyncio.gather(*waiting)
+    assert len(host.events("snapshot_refused")) == 1
+    await theirs.close()
+    process.stdin.close()
+    await worker.ended()
+
+
 async def test_fleet_keeps_the_counts_of_workers_that_ended(host, upstream, valkey):
     fleet = host.fleet(config(upstream), valkey.url)
     await fleet.start()
@@ -91,10 +113,11 @@ async def test_fleet_keeps_the_counts_of_workers_that_ended(host, upstream, valk
     assert host.metric("responses_proxy_requests_total") == counted + 1, "the last word counts"
 
 
-async def test_fleet_fails_to_start_and_leaves_nothing_behind_when_a_worker_ends_at_once(host, upstream):
+async def test_fleet_fails_to_start_and_leaves_nothing_behind_when_a_worker_ends_at_once(host, upstream, capfd):
     fleet = host.fleet(config(upstream, server={"workers": 2}), "no-such-scheme://")
-    with pytest.raises(WorkerFailed, match="before it was ready"):
+    with pytest.raises(WorkerFailed, match=r"before it was ready \(exit status 1\)"):
         await fleet.start()
+    assert "ValueError: Redis URL" in capfd.readouterr().err, "what it wrote tells why"
     assert not fleet.workers
     assert not alive(child.pid for child in psutil.Process().children() if "worker" in child.cmdline())
 

@@ -217,6 +217,25 @@ def test_scanner_names_the_place_of_a_wrong_byte_in_the_whole_stream():
         scan([b'{"a":"', b'x"', b',"b":', b";1}"])
 
 
+@pytest.mark.parametrize("byte", range(256))
+def test_scanner_lets_stand_between_strings_only_what_strict_json_has_there(byte):
+    allowed = byte in b" \t\n\r,:0123456789+-.eEaflnrstu"
+    for array in (b"[%c]", b"[[[[[[[[%c 1]]]]]]]]", b'["",%c""]'):
+        assert isinstance(outcome([b'{"a":' + array % byte + b"}"])[0], dict) is allowed
+
+
+@pytest.mark.parametrize(
+    "start", [b'{"a":"\\x', b'{"a":["\\u12x', b'{"a\\u0x', b'{"a":1x,', b'{"model":"' + b"m" * 200, b'{"a":"\n']
+)
+def test_scanner_refuses_at_the_first_wrong_byte(start):
+    for pieces in ([start], single_bytes(start)):
+        scanner = ObjectScanner(WANTED)
+        for piece in pieces[:-1]:
+            scanner.feed(piece)
+        with pytest.raises(ScanError):
+            scanner.feed(pieces[-1])
+
+
 @pytest.mark.parametrize("depth", [1, 2, 5, 7, 8, 100])
 def test_scanner_allows_the_depth_and_no_more(depth):
     def nested(levels):
@@ -332,7 +351,7 @@ def agrees(result, body, pairs):
     return read == expected and cuts == values and body[end:].rstrip() == b"}"
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 @given(st.data())
 def test_scanner_accepts_nothing_that_a_strict_parser_reads_otherwise(data):
     body = bytearray(data.draw(bodies()))

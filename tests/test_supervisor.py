@@ -43,12 +43,17 @@ class Service(Command):
         (self.place / "gateway.yaml").write_text(yaml.safe_dump({**content, "server": server}), encoding="utf-8")
 
     def events(self, name):
-        lines = [orjson.loads(line) for line in self.output().splitlines() if line.startswith("{")]
-        return [line for line in lines if line["event"] == name]
+        *lines, _ = self.output().split("\n")
+        return [event for line in lines if line.startswith("{") and (event := orjson.loads(line))["event"] == name]
 
     def children(self, command):
-        found = (child.as_dict(["pid", "cmdline"]) for child in psutil.Process(self.pid).children())
-        return [child["pid"] for child in found if command in " ".join(child["cmdline"] or ())]
+        """Return the processes, by id, that the supervisor started with this command."""
+        found = []
+        for child in psutil.Process(self.pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                if command in " ".join(child.cmdline()):
+                    found.append(child.pid)
+        return found
 
     async def create(self, **members):
         return await fetch(self.port, "POST", "/v1/responses", headers=HEADERS, json={**CREATE, **members})
@@ -150,34 +155,59 @@ async def test_supervisor_goes_on_serving_before_it_stops_and_hurries_when_told_
         assert await service.exited() == 0
 
 
-async def test_supervisor_reloads_without_failing_a_request(service, content, gate):
-    stop = asyncio.Event()
-
-    async def hammer():
-        count = 0
-        while not stop.is_set():
-            assert (await service.create()).status == 200
-            count += 1
-        return count
-
+async def test_supervisor_reloads_while_a_stream_goes_on(service, content, gate):
+    [before] = service.children("proxy worker")
     async with connect(service.port) as client:
         held = await service.begin_stream(client)
-        before = service.children("proxy worker")
-        clients = [asyncio.create_task(hammer()) for _ in range(8)]
         service.write({**content, "models": {"fast": "main/gpt-4o-mini"}, "server": {"workers": 2}})
         service.signal(signal.SIGHUP)
         await eventually(lambda: service.events("reloaded"))
-        await eventually(lambda: service.children("proxy worker")[: len(before)] == before)
-        assert len(service.children("proxy worker")) == 3, "the old worker still has a stream to finish"
         assert (await service.create(model="fast")).status == 200
+        assert len(service.children("proxy worker")) == 3
+        assert before in service.children("proxy worker"), "it has a stream to finish"
         gate.set()
         assert b"response.completed" in await held.read()
     await eventually(lambda: len(service.children("proxy worker")) == 2)
-    stop.set()
-    served = sum(await asyncio.gather(*clients)) + 2
-    assert await service.metric("responses_proxy_requests_total", operation="create", code="200") == served
+    assert before not in service.children("proxy worker")
     assert await service.metric("responses_proxy_config_last_reload_successful") == 1
     assert await service.metric("responses_proxy_worker_restarts_total") == 0
+
+
+class Crowd:
+    """Clients that create without a pause, each on one connection for as long as it may be used."""
+
+    def __init__(self, port):
+        self.served = 0
+        self._port = port
+        self._leaving = False
+
+    async def stay(self):
+        while not self._leaving:
+            async with connect(self._port) as client:
+                told = None
+                while told != "close" and not self._leaving:
+                    await client.request("POST", "/v1/responses", headers=HEADERS, json=CREATE)
+                    answer = await client.answer()
+                    await answer.read()
+                    assert (answer.status, answer.end) == (200, "complete")
+                    told = answer.header("connection")
+                    self.served += 1
+
+    def leave(self):
+        self._leaving = True
+
+
+async def test_supervisor_reloads_without_failing_a_request(service):
+    crowd = Crowd(service.port)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(8):
+            group.create_task(crowd.stay())
+        for count in (1, 2):
+            service.signal(signal.SIGHUP)
+            await eventually(lambda count=count: len(service.events("reloaded")) == count)
+            await eventually(lambda: len(service.children("proxy worker")) == 1)
+        crowd.leave()
+    assert await service.metric("responses_proxy_requests_total", operation="create", code="200") == crowd.served
 
 
 async def test_supervisor_keeps_the_configuration_in_force_when_the_new_one_is_wrong(service, content):
@@ -195,6 +225,11 @@ async def test_supervisor_keeps_the_configuration_in_force_when_the_new_one_is_w
     assert service.events("restart_needed")[0]["settings"] == ["server.port"]
     assert await service.metric("responses_proxy_config_last_reload_successful") == 1
     assert (await service.create()).status == 200, "the old address stays"
+    await eventually(lambda: len(service.children("proxy worker")) == 1)
+    [worker] = map(psutil.Process, service.children("proxy worker"))
+    service.signal(signal.SIGHUP)
+    assert await service.stop() == 0, "a stop overtakes a reload"
+    assert not worker.is_running()
 
 
 async def test_supervisor_shows_the_last_snapshot_of_a_worker_that_is_stuck(service):

@@ -4,6 +4,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 
+import psutil
 import pytest
 
 from proxy.control import Assignment, Channel, Kind, render_assignment, render_drain, spawn
@@ -148,6 +149,11 @@ async def test_worker_leaves_the_terminals_signals_to_its_supervisor(line, numbe
     await line.send(Kind.COLLECT)
     await line.hear(Kind.SNAPSHOT)
     assert (await fetch(line.port, "GET", "/v1/models", headers=HEADERS)).status == 200
+
+
+async def test_worker_opens_as_many_connections_as_it_may(line):
+    soft, hard = psutil.Process(line.process.pid).rlimit(psutil.RLIMIT_NOFILE)
+    assert soft == hard
 
 
 async def test_worker_ends_when_its_supervisor_goes_before_the_first_word():

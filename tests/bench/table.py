@@ -75,15 +75,15 @@ def render(values: dict[str, dict[str, list[float]]], machine: dict[str, str], n
 
 def disturbances(values: dict[str, dict[str, list[float]]]) -> list[str]:
     """Tell of measurements during which something else ran on the worker's core."""
-    shares = [
-        max(max(rounds) for rounds in values[key].values())
+    shares = {
+        f"{name} ({key.removesuffix('_denied')}: {max(rounds):.0%})": max(rounds)
         for key in ("requests_denied", "events_denied")
-        if values.get(key)
-    ]
-    if not shares or max(shares) < DISTURBED:
+        for name, rounds in values.get(key, {}).items()
+    }
+    worst = [found for found, share in shares.items() if share > DISTURBED]
+    if not worst:
         return []
-    denied = f"a worker was denied up to {max(shares):.0%} of the time it wanted on its core"
-    return [f"**Disturbed**: {denied}. Figures of requests and events mislead; measure again on a quiet machine."]
+    return [f"**Disturbed**: denied their core for part of the time they wanted it: {', '.join(worst)}. Measure again."]
 
 
 def render_row(row: Row, rounds: dict[str, list[float]], gib: float) -> str:

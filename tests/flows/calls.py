@@ -5,11 +5,16 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.rig.eventually import eventually
 from tests.rig.gateway import bearer
-from tests.rig.settings import ALICE_KEY
+from tests.rig.settings import ALICE_KEY, provider
 
 PATH = "/v1/responses"
 PLAIN = {"model": "gpt-4o-mini", "input": "hello"}
 STREAMED = {**PLAIN, "stream": True}
+
+
+def timed(upstream, **timeouts):
+    """Make the settings of the provider `main`, with these timeouts in seconds."""
+    return {"providers": {"main": provider(upstream, timeouts=timeouts)}}
 
 
 async def ask(client, body, *, key=ALICE_KEY):

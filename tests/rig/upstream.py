@@ -132,10 +132,11 @@ class Upstream:
     async def __aexit__(self, *_: object) -> None:
         await self.refuse()
         self._listener.close()
+        left = list(self._open)
         for task in self._serving:
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
-        for connection in list(self._open):
+        for connection in left:
             connection.abort()
         if self.failures:
             raise ExceptionGroup("scripts of the upstream failed", self.failures)
