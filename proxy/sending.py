@@ -10,7 +10,7 @@ from time import monotonic
 from aiohttp import web
 
 from proxy.admission import Admission
-from proxy.errors import FirstByteTimeout, UpstreamError
+from proxy.errors import Disconnected, FirstByteTimeout, UpstreamError
 from proxy.headers import render_up
 from proxy.record import Record
 from proxy.routing import Route
@@ -42,8 +42,7 @@ class Sending:
         self._admission = admission
         self._request = request
         self._record = record
-        self._sent: list[bytes] | None = []
-        self._sent_bytes = 0
+        self._sent: bytearray | None = bytearray()
         self._complete = False
         self._chunked = False
         self.client_gone = False
@@ -59,10 +58,12 @@ class Sending:
         try:
             return await self._over(line)
         except UpstreamError as error:
-            if not line.stale or self._sent is None:
+            if not isinstance(error, Disconnected) or not line.stale or self._sent is None:
                 error.retry_safe = error.retry_safe or not self._complete
                 raise
         self._record.retried = True
+        # The stale connection may have interrupted a check of what the body had just said.
+        await self._admission.check(self._route)
         return await self._over(await self._connect(fresh=True))
 
     async def _connect(self, *, fresh: bool) -> Line:
@@ -77,9 +78,9 @@ class Sending:
         upload = self._admission.upload
         began, counted = monotonic(), upload.waited if upload is not None else 0.0
         try:
-            for piece in self._sent or ():
-                line.write(piece)
-            if self._complete or upload is None or upload.ended:
+            if self._sent:
+                line.write(bytes(self._sent))
+            if self._complete or upload is None or (upload.ended and not self._sent):
                 if not self._complete:
                     self._put_whole(line)
                 answer = await self._wait(line)
@@ -98,9 +99,8 @@ class Sending:
     def _put(self, line: Line, data: bytes) -> None:
         """Write, and keep what was written while it is little enough to be written again."""
         if self._sent is not None:
-            self._sent.append(data)
-            self._sent_bytes += len(data)
-            if self._sent_bytes > self._replay_limit:
+            self._sent += data
+            if len(self._sent) > self._replay_limit:
                 self._sent = None
         line.write(data)
 
@@ -181,15 +181,13 @@ class Sending:
             framing = b"Transfer-Encoding: chunked\r\n" if length is None else b"Content-Length: %d\r\n" % length
             self._put(line, self._head(framing))
         while not upload.ended:
-            self._put_piece(line, upload.release())
+            self._put(line, self._framed(upload.release()))
             if line.connection.writing_paused:
                 await self._wait_for_room(line)
             await upload.more()
             await self._admission.check(self._route)
         self._complete = True
-        self._put_piece(line, upload.release_all())
-        if self._chunked:
-            self._put(line, LAST_CHUNK)
+        self._put(line, self._framed(upload.release_all()) + (LAST_CHUNK if self._chunked else b""))
 
     async def _wait_for_room(self, line: Line) -> None:
         timeout = self._upstream.timeouts.idle
@@ -199,6 +197,5 @@ class Sending:
         except TimeoutError as error:
             raise FirstByteTimeout(f"The provider read nothing of the request for {timeout:g} s.") from error
 
-    def _put_piece(self, line: Line, piece: bytes) -> None:
-        if piece:
-            self._put(line, b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
+    def _framed(self, piece: bytes) -> bytes:
+        return b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked and piece else piece

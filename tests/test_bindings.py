@@ -185,6 +185,16 @@ async def test_id_stays_with_the_tenant_it_was_bound_to_first(valkey):
     assert valkey.run("GET", key_of("resp_1")) == OURS.pack()
 
 
+async def test_id_bound_again_by_its_own_tenant_leads_where_it_led_last(valkey):
+    moved = Binding("second", "team-a")
+    async with bindings(valkey) as one, bindings(valkey) as other:
+        await one.bind("resp_1", OURS)
+        await other.bind("resp_1", moved)
+        assert await other.find("resp_1", "team-a") == moved
+        assert 0 < valkey.run("TTL", key_of("resp_1")) <= 2_592_000
+    assert valkey.run("GET", key_of("resp_1")) == moved.pack()
+
+
 async def test_id_can_be_bound_again_by_its_own_tenant_and_by_any_once_forgotten(valkey):
     async with bindings(valkey) as bound:
         await bound.bind("resp_1", OURS)

@@ -91,7 +91,7 @@ async def test_caller_sees_its_own_providers_only(upstream, second_upstream):
 @pytest.mark.parametrize(
     ("permitted", "expected"),
     [
-        (["a"], {"a": "main"}),
+        (["a"], {"a": "main", "second/a": "second"}),
         (["main/a"], {"a": "main", "main/a": "main"}),
         (["second/a"], {"second/a": "second"}),
         (["fast"], {"fast": "second", "second/b": "second"}),

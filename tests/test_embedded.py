@@ -56,10 +56,15 @@ async def test_embedded_keeps_its_data_over_a_restart(tmp_path, journal):
 
 async def test_embedded_keeps_to_itself(tmp_path, journal):
     data = tmp_path / "deep" / "data with spaces"
-    async with Embedded(data, journal.log) as url:
+    embedded = Embedded(data, journal.log)
+    url = await embedded.start()
+    try:
         assert await roundtrip(url, "k", "v") == b"v"
         assert stat.S_IMODE(data.stat().st_mode) == 0o700
         assert stat.S_IMODE((data / "valkey.sock").stat().st_mode) == 0o700
+        assert os.getsid(embedded.pid) == embedded.pid, "the terminal's Ctrl-C would reach it"
+    finally:
+        await embedded.stop()
 
 
 async def test_embedded_refuses_a_directory_in_use(tmp_path, journal, monkeypatch):

@@ -111,6 +111,7 @@ async def test_fleet_keeps_the_counts_of_workers_that_ended(host, upstream, valk
     assert await host.serves()
     await fleet.drain(30)
     assert host.metric("responses_proxy_requests_total") == counted + 1, "the last word counts"
+    assert not host.exposition._live, "its gauges went with it"
 
 
 async def test_fleet_fails_to_start_and_leaves_nothing_behind_when_a_worker_ends_at_once(host, upstream, capfd):

@@ -112,6 +112,21 @@ async def test_worker_finishes_what_is_in_flight_and_ends(line, gate, cause):
     assert await line.exited() == 0
 
 
+async def test_worker_still_serves_the_connections_it_has_when_it_drains(line):
+    async with connect(line.port) as used, connect(line.port) as unused:
+        await used.request("GET", "/v1/models", headers=HEADERS)
+        await (await used.answer()).read()
+        await line.send(Kind.COLLECT)
+        await line.hear(Kind.SNAPSHOT)
+        await line.send(Kind.DRAIN, render_drain(60))
+        await eventually(lambda: refuses(line.port))
+        for client in (used, unused):
+            await client.request("GET", "/v1/models", headers=HEADERS)
+            answer = await client.answer()
+            assert (answer.status, answer.header("connection")) == (200, "close")
+    assert await line.exited() == 0
+
+
 async def test_worker_answers_for_its_metrics_while_it_drains(line):
     async with connect(line.port) as client:
         await client.request("POST", "/v1/responses", headers=HEADERS, json=CREATE)
