@@ -21,6 +21,17 @@ REFERENCES = ("previous_response_id", "conversation")
 class Admission:
     """The way of one request to its provider's door."""
 
+    __slots__ = (
+        "_call",
+        "_caller",
+        "_checked",
+        "_header",
+        "_record",
+        "_request",
+        "_services",
+        "upload",
+    )
+
     def __init__(
         self, services: Services, call: Call, caller: Caller, request: web.BaseRequest, record: Record
     ) -> None:

@@ -106,7 +106,7 @@ class App:
 
     def announce_drain(self) -> None:
         """Tell clients, with every answer from now on, to come back elsewhere."""
-        self._handlers.draining = True
+        self._handlers.drain()
 
     async def drain(self, timeout: float) -> None:  # noqa: ASYNC109
         """Stop accepting, wait `timeout` seconds for what is under way, then end the rest loudly."""

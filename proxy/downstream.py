@@ -311,7 +311,11 @@ class Downstream:
         return self.answer(error.status, lines + render(error.headers()), error.body())
 
     def abort(self) -> Written:
-        """Cut the connection, so that the client cannot take what it has for the whole."""
-        if self._transport is not None:
+        """Cut the connection by a reset, so that the client cannot take what it has for the whole.
+
+        To a client of HTTP/1.0 a mere end would be the body's own.
+        """
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NONE)
             self._transport.abort()
         return Written(keep_alive=False)

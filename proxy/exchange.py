@@ -35,6 +35,21 @@ LOSSES = {
 class Exchange:
     """One client request and everything it causes."""
 
+    __slots__ = (
+        "_admission",
+        "_binding_time",
+        "_call",
+        "_caller",
+        "_client_gone",
+        "_downstream",
+        "_record",
+        "_relay",
+        "_sending",
+        "_services",
+        "_task",
+        "stopped",
+    )
+
     def __init__(self, services: Services, call: Call, caller: Caller, downstream: Downstream, record: Record) -> None:
         self._services = services
         self._call = call
@@ -44,6 +59,7 @@ class Exchange:
         self._task = asyncio.current_task()
         self._admission = Admission(services, call, caller, downstream.request, record)
         self._binding_time = 0.0
+        self._sending: Sending | None = None
         self._relay: Relay | None = None
         self._client_gone = False
         self.stopped = False
@@ -59,6 +75,7 @@ class Exchange:
             upstream = self._enter(route)
             with self._services.metrics.serving(upstream.name):
                 sending = Sending(self._services, self._call, route, admission, request=request, record=record)
+                self._sending = sending
                 answer = await sending.answer()
                 self._client_gone = sending.client_gone
                 try:
@@ -71,9 +88,15 @@ class Exchange:
                 record.bytes_in = admission.upload.received
                 record.waited += admission.upload.waited
 
+    def be_the_last(self) -> None:
+        """Close the client's connection behind this exchange."""
+        self._downstream.keep_alive = False
+
     def stop(self) -> None:
         """End the exchange: the gateway is going away."""
         self.stopped = True
+        if self._sending is not None:
+            self._sending.stopped = True
         if self._relay is not None:
             self._relay.stop()
         elif self._task is not None:
@@ -136,7 +159,7 @@ class Exchange:
         if not answer.body.is_eof() and (self._background or not 0 < _announced(answer) <= WHOLE_BODY):
             return await self._relay_body(answer, tap)
         body = await self._read_up_to(answer, WHOLE_BODY)
-        body = tap.feed(body, 0.0) + tap.close()
+        body = tap.whole(body)
         if tap.cut_short and not answer.framed:
             raise BadAnswer(LOSSES[Outcome.CUT][1])
         if tap.identified:

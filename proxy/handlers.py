@@ -120,6 +120,12 @@ class Handlers:
         self._none_left = asyncio.Event()
         self._none_left.set()
 
+    def drain(self) -> None:
+        """Close clients' connections behind the answers they wait for; what still comes is served in the same way."""
+        self.draining = True
+        for exchange in self.active:
+            exchange.be_the_last()
+
     async def idle(self) -> None:
         """Wait until no request is being served."""
         await self._none_left.wait()

@@ -65,12 +65,21 @@ def render_exchange(record: Record, now: float) -> dict[str, Any]:
         "bytes_in": record.bytes_in,
         "bytes_out": record.bytes_out,
     }
-    for phase in ("routed", "connected", "head_received", "bound", "first_chunk"):
-        if at := getattr(record, phase):
-            line[f"{phase}_ms"] = _since(record, at)
-    for name in ("response_id", "upstream_request_id", "error_type", "end"):
-        if value := getattr(record, name):
-            line[name] = value
+    phases = (
+        ("routed_ms", record.routed),
+        ("connected_ms", record.connected),
+        ("head_received_ms", record.head_received),
+        ("bound_ms", record.bound),
+        ("first_chunk_ms", record.first_chunk),
+    )
+    line.update((name, _since(record, at)) for name, at in phases if at)
+    known = (
+        ("response_id", record.response_id),
+        ("upstream_request_id", record.upstream_request_id),
+        ("error_type", record.error_type),
+        ("end", record.end),
+    )
+    line.update(pair for pair in known if pair[1])
     if record.retried:
         line["retried"] = True
     if record.usage is not None:

@@ -36,6 +36,27 @@ class Outcome(Enum):
 class Relay:
     """One body on its way. `head` renders the head of the answer, before its first byte; None where it was sent."""
 
+    __slots__ = (
+        "_answer",
+        "_binding",
+        "_detached",
+        "_downstream",
+        "_error",
+        "_finished",
+        "_head",
+        "_held",
+        "_loop",
+        "_more",
+        "_outcome",
+        "_pumping",
+        "_received",
+        "_tap",
+        "_timeouts",
+        "_timer",
+        "_turn",
+        "_written",
+    )
+
     def __init__(
         self, answer: Answer, downstream: Downstream, tap: Tap, head: Callable[[], bytes] | None, timeouts: Timeouts
     ) -> None:
@@ -47,7 +68,7 @@ class Relay:
         self._loop = asyncio.get_running_loop()
         self._held = b""
         self._binding = False
-        self._pumping = False
+        self._pumping = self._more = False
         self._detached = False
         self._outcome: Outcome | None = None
         self._error: Exception | None = None
@@ -92,6 +113,8 @@ class Relay:
     def _pump(self) -> None:
         """Take what the parser has and pass it on."""
         if self._pumping or self._binding or self._outcome is not None:
+            # Taking what was held back makes the parser go on, and call again, before `take` returns.
+            self._more = self._pumping
             return
         self._pumping = True
         try:
@@ -105,17 +128,19 @@ class Relay:
 
     def _take(self) -> None:
         answer, tap = self._answer, self._tap
-        while self._detached or not self._downstream.paused:
+        self._more = True
+        while self._more and (self._detached or not self._downstream.paused):
+            self._more = False
             chunk = answer.take()
             if not chunk:
                 break
-            self._received = monotonic()
-            block = tap.feed(chunk, self._received)
+            self._received = now = monotonic()
+            block = tap.feed(chunk, now)
             if tap.identified:
                 self._wait_for_binding(block)
                 return
             if block:
-                self._write(block)
+                self._write(block, now)
         if answer.ended:
             self._close_tap()
         elif answer.broken and (self._detached or not self._downstream.paused):
@@ -129,7 +154,7 @@ class Relay:
         if self._tap.identified:
             self._wait_for_binding(rest)
         elif rest:
-            self._write(rest)
+            self._write(rest, monotonic())
         self._end(Outcome.WHOLE)
 
     def _wait_for_binding(self, block: bytes) -> None:
@@ -142,13 +167,13 @@ class Relay:
         """Pass on what waited for the binding, and what came meanwhile."""
         self._binding = False
         held, self._held = self._held, b""
-        self._write(held)
+        self._write(held, monotonic())
         self._pump()
 
-    def _write(self, block: bytes) -> None:
+    def _write(self, block: bytes, now: float) -> None:
         if self._detached:
             return
-        self._written = monotonic()
+        self._written = now
         if self._head is not None:
             head, self._head = self._head(), None
             self._downstream.write(block, head)
@@ -179,7 +204,7 @@ class Relay:
         elif now - self._received >= idle:
             self._end(Outcome.IDLE)
         elif self._tap.aligned and not self._binding and now - self._written >= self._timeouts.keep_alive_comment:
-            self._write(KEEP_ALIVE)
+            self._write(KEEP_ALIVE, now)
         if self._outcome is None:
             self._look_again(self._next_look(now) - now)
 

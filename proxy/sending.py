@@ -24,6 +24,22 @@ FIRST_ERROR = 400
 class Sending:
     """One request to one provider."""
 
+    __slots__ = (
+        "_admission",
+        "_call",
+        "_chunked",
+        "_complete",
+        "_may_grow",
+        "_record",
+        "_replay_limit",
+        "_request",
+        "_route",
+        "_sent",
+        "_upstream",
+        "client_gone",
+        "stopped",
+    )
+
     def __init__(
         self,
         services: Services,
@@ -46,6 +62,7 @@ class Sending:
         self._complete = False
         self._chunked = False
         self.client_gone = False
+        self.stopped = False
 
     async def answer(self) -> Answer:
         """Send the request, return the head of its answer.
@@ -132,7 +149,7 @@ class Sending:
         """Tell whether the exchange goes on without its client, and if so take the cancellation back."""
         upload = self._admission.upload
         task = asyncio.current_task()
-        if self.client_gone or upload is None or not upload.envelope.background or task is None:
+        if self.stopped or self.client_gone or upload is None or not upload.envelope.background or task is None:
             return False
         task.uncancel()
         return True

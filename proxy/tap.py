@@ -104,6 +104,16 @@ class JsonTap:
     aligned = False
     finished = False
 
+    __slots__ = (
+        "_end",
+        "_offset",
+        "_record",
+        "_scanner",
+        "_splice",
+        "cut_short",
+        "identified",
+    )
+
     def __init__(self, record: Record, splice: bytes, *, max_depth: int) -> None:
         self.cut_short = False
         self.identified = False
@@ -129,6 +139,21 @@ class JsonTap:
         cut = max(scanner.end - start, 0)
         self._end += chunk[cut:]
         return chunk[:cut] + (self.close() if len(self._end) > _WINDOW else b"")
+
+    def whole(self, body: bytes) -> bytes:
+        """Read a body that is all there: what `feed` and `close` do, at a third of the cost."""
+        try:
+            value = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return self.feed(body, 0.0) + self.close()
+        if not isinstance(value, dict) or JSON_FIELDS.keys().isdisjoint(value):
+            return body
+        _put_down(self._record, value)
+        self.identified = bool(self._record.response_id)
+        if not self._splice:
+            return body
+        end = body.rindex(b"}")
+        return b"%b,%b%b" % (body[:end], self._splice, body[end:])
 
     def _give_up(self) -> bytes:
         """Stop reading."""
@@ -158,6 +183,17 @@ class StreamTap:
     Keeps the last sequence number and the skeleton of the response, so that a stream the provider
     left can be ended by a well-formed `response.failed`.
     """
+
+    __slots__ = (
+        "_framer",
+        "_large",
+        "_last",
+        "_record",
+        "_sequence",
+        "_skeleton",
+        "finished",
+        "identified",
+    )
 
     def __init__(self, record: Record, *, limit: int) -> None:
         self.identified = False

@@ -23,6 +23,24 @@ IDENTITY = ("", "identity")
 class Upload:
     """The body of one request. `received` counts bytes as sent, `waited` the seconds spent waiting for the client."""
 
+    __slots__ = (
+        "_content",
+        "_decoder",
+        "_growth",
+        "_held",
+        "_length",
+        "_limits",
+        "_model",
+        "_next",
+        "_pieces",
+        "_released",
+        "_scanner",
+        "_started",
+        "ended",
+        "received",
+        "waited",
+    )
+
     def __init__(self, request: web.BaseRequest, limits: Limits) -> None:
         self._content = request.content
         self._limits = limits

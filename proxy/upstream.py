@@ -1,18 +1,14 @@
-"""Connections to providers: one pool per provider, every timeout, every foreign exception mapped at this seam.
+"""Providers as the gateway talks to them: credentials, every timeout, every foreign exception mapped at this seam.
 
-The pool, name resolution and TLS are aiohttp's connector; a request is written straight to the connection and
-its answer is read from aiohttp's parser, because `ClientSession.request` alone costs as much as the rest of an
-exchange. `Connection` adds one thing to aiohttp's protocol: it calls `on_data` from the event that brought bytes,
-end or error, so that a relay needs no task to be woken for a chunk.
+A request is written straight to the connection and its answer is read from aiohttp's parser, because
+`ClientSession.request` alone costs as much as the rest of an exchange.
 """
 
 import asyncio
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import aiohttp
-from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from yarl import URL
@@ -28,13 +24,12 @@ from proxy.errors import (
     UpstreamError,
 )
 from proxy.headers import render
+from proxy.pool import Connection, Pool
 from proxy.providers.base import Headers, Kind
 from proxy.tap import RawTap
 
 READ_BUFFER = 16_384
 """Bytes the parser holds for a reader that does not read, half of what it may reach; see the memory figures."""
-KEEP_ALIVE = 15.0
-"""Seconds an idle connection is kept: shorter than any provider keeps it, so that few turn out stale."""
 MIN_SECRET = 8
 """Characters below which a credential is a placeholder (`none`, `EMPTY`) that an error may spell by chance."""
 
@@ -42,65 +37,14 @@ FOREIGN = (aiohttp.ClientError, HttpProcessingError, OSError)
 """What aiohttp and the sockets below it raise; `mapped` says what it means here."""
 
 
-class Connection(ResponseHandler):
-    """One connection to a provider."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)
-        self.on_data: Callable[[], None] | None = None
-        self.exchanges = 0
-        self.bytes_received = False
-        self._progress: asyncio.Future[None] | None = None
-
-    def data_received(self, data: bytes) -> None:
-        """Parse, then tell whoever relays."""
-        self.bytes_received = True
-        super().data_received(data)
-        if self.on_data is not None:
-            self.on_data()
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """Let the parser draw its conclusion, then tell whoever relays or waits to write."""
-        payload = self._payload
-        if exc is not None and payload is not None and not payload.is_eof():
-            # Where only the connection's end delimits a body, aiohttp takes a reset for that end.
-            payload.set_exception(aiohttp.ClientPayloadError("the connection was reset"), exc)
-        super().connection_lost(exc)
-        self._wake()
-        if self.on_data is not None:
-            self.on_data()
-
-    def resume_writing(self) -> None:
-        """Let a paused upload go on."""
-        super().resume_writing()
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._progress is not None and not self._progress.done():
-            self._progress.set_result(None)
-
-    async def writable(self) -> None:
-        """Wait until the provider takes more bytes.
-
-        Raises Disconnected where it went away.
-        """
-        while self.writing_paused and self.is_connected():
-            self._progress = self._loop.create_future()
-            await self._progress
-        if not self.is_connected():
-            raise Disconnected("The provider closed the connection while the request was being sent.")
-
-
 class Answer:
     """The head of a provider's answer, with its body still to be read. Ends with `release` or `close`."""
 
-    __slots__ = ("_lease", "body", "connection", "framed", "headers", "raw_headers", "reusable", "status")
+    __slots__ = ("_line", "body", "connection", "framed", "headers", "raw_headers", "reusable", "status")
 
-    def __init__(
-        self, lease: aiohttp.connector.Connection, connection: Connection, message: Any, body: StreamReader
-    ) -> None:
-        self._lease = lease
-        self.connection = connection
+    def __init__(self, line: "Line", message: Any, body: StreamReader) -> None:
+        self._line = line
+        self.connection = line.connection
         self.status: int = message.code
         self.headers = message.headers
         self.raw_headers: tuple[tuple[bytes, bytes], ...] = message.raw_headers
@@ -125,25 +69,21 @@ class Answer:
 
     def release(self) -> None:
         """Give the connection back for the next exchange, or close it where either side did not reach its end."""
-        self.connection.on_data = None
-        if self.reusable:
-            self._lease.release()
-        else:
-            self._lease.close()
+        self._line.give_back(reusable=self.reusable)
 
     def close(self) -> None:
         """Close the connection: the provider sees that nobody reads any more."""
-        self.connection.on_data = None
-        self._lease.close()
+        self._line.close()
 
 
 class Line:
     """A connection leased for one exchange."""
 
-    __slots__ = ("_lease", "_timeout", "connection", "reused")
+    __slots__ = ("_pool", "_taken", "_timeout", "connection", "reused")
 
-    def __init__(self, lease: aiohttp.connector.Connection, connection: Connection, first_byte: float) -> None:
-        self._lease = lease
+    def __init__(self, pool: Pool, connection: Connection, first_byte: float) -> None:
+        self._pool = pool
+        self._taken = True
         self._timeout = first_byte
         self.connection = connection
         self.reused = connection.exchanges > 0
@@ -157,7 +97,7 @@ class Line:
 
     def write(self, data: bytes) -> None:
         """Send bytes; `connection.writable` is the caller's to await."""
-        transport = self._lease.transport
+        transport = self.connection.transport
         if transport is None or transport.is_closing():
             raise Disconnected("The provider closed the connection before the request was sent.")
         transport.write(data)
@@ -172,7 +112,7 @@ class Line:
         finally:
             if deadline is not None:
                 deadline.cancel()
-        return Answer(self._lease, self.connection, message, body)
+        return Answer(self, message, body)
 
     def _late(self) -> None:
         self.connection.set_exception(FirstByteTimeout(f"The provider sent no byte within {self._timeout:g} s."))
@@ -185,8 +125,14 @@ class Line:
                 return message, body
 
     def close(self) -> None:
-        """Give up: the provider sees a request that never ends."""
-        self._lease.close()
+        """Give up: the provider sees a request that never ends, or that nobody reads its answer."""
+        self.give_back(reusable=False)
+
+    def give_back(self, *, reusable: bool) -> None:
+        """End the lease; once, whoever asks for it again."""
+        if self._taken:
+            self._taken = False
+            self._pool.give_back(self.connection, reusable=reusable)
 
 
 class Upstream:
@@ -214,13 +160,7 @@ class Upstream:
         self._fixed_secrets = [secret.reveal() for secret in (config.api_key, *config.headers.values()) if secret]
         self._secrets: list[bytes] = []
         self._note_credentials([])
-        loop = asyncio.get_running_loop()
-        self._connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE, ttl_dns_cache=30)
-        self._connector._factory = functools.partial(Connection, loop)  # type: ignore[assignment]  # noqa: SLF001
-        self._key = aiohttp.ClientRequest("POST", base, loop=loop)
-        self._connect_timeout = aiohttp.ClientTimeout(
-            total=None, connect=config.timeouts.connect, sock_connect=config.timeouts.connect
-        )
+        self._pool = Pool(base, config.timeouts.connect)
         self._max_header_bytes = limits.max_header_bytes
 
     def head(self, method: str, target: str, lines: bytes, framing: bytes) -> bytes:
@@ -274,12 +214,13 @@ class Upstream:
         Raises ConnectFailed or ConnectTimeout; nothing was sent in either case.
         """
         if fresh:
-            self._drop_idle()
-        lease, connection = await self._lease()
-        while connection.should_close:
-            # It brought bytes nobody had asked for: they would pass for the answer to the next request.
-            lease.close()
-            lease, connection = await self._lease()
+            self._pool.drop_idle()
+        try:
+            connection = await self._pool.take()
+        except TimeoutError as error:
+            raise ConnectTimeout(f"Provider '{self.name}' did not accept a connection in time.") from error
+        except FOREIGN as error:
+            raise ConnectFailed(f"No connection to provider '{self.name}' could be made.") from error
         connection.set_response_params(
             read_until_eof=True,
             auto_decompress=True,
@@ -288,36 +229,15 @@ class Upstream:
             max_line_size=self._max_header_bytes,
             max_field_size=self._max_header_bytes,
         )
-        return Line(lease, connection, self.timeouts.first_byte)
-
-    async def _lease(self) -> tuple[aiohttp.connector.Connection, Connection]:
-        try:
-            lease = await self._connector.connect(self._key, [], self._connect_timeout)
-        except TimeoutError as error:
-            raise ConnectTimeout(f"Provider '{self.name}' did not accept a connection in time.") from error
-        except FOREIGN as error:
-            raise ConnectFailed(f"No connection to provider '{self.name}' could be made.") from error
-        connection = lease.protocol
-        if not isinstance(connection, Connection):
-            lease.close()
-            raise TypeError(connection)
-        return lease, connection
-
-    def _drop_idle(self) -> None:
-        """Close every pooled connection: one of them was stale, so the others of its age may be."""
-        for pooled in self._connector._conns.values():  # noqa: SLF001
-            for connection, _ in pooled:
-                connection.close()
-        self._connector._conns.clear()  # noqa: SLF001
+        return Line(self._pool, connection, self.timeouts.first_byte)
 
     def connections(self) -> dict[str, int]:
         """Return how many connections are active and idle."""
-        idle = sum(len(pooled) for pooled in self._connector._conns.values())  # noqa: SLF001
-        return {"active": len(self._connector._acquired), "idle": idle}  # noqa: SLF001
+        return {"active": self._pool.active, "idle": self._pool.idle}
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._connector.close()
+        await self._pool.close()
 
 
 class RedactingTap(RawTap):

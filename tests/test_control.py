@@ -128,7 +128,10 @@ async def test_spawn_starts_this_package_whatever_is_in_the_current_directory(tm
         (decoy / name).write_text("raise SystemExit(3)")
     monkeypatch.chdir(tmp_path)
     process, reader, writer = await spawn("sandbox")
-    assert (await reader.readline()).startswith(b"http://127.0.0.1:")
-    assert os.getsid(process.pid) == process.pid, "the terminal's Ctrl-C would reach it"
-    writer.close()
-    assert await process.wait() == 0
+    try:
+        assert (await reader.readline()).startswith(b"http://127.0.0.1:")
+        assert os.getsid(process.pid) == process.pid, "the terminal's Ctrl-C would reach it"
+    finally:
+        writer.close()
+        status = await process.wait()
+    assert status == 0

@@ -47,6 +47,11 @@ async def roundtrip(url: str, key: str, value: str | None = None) -> bytes | Non
         await client.aclose()
 
 
+async def tried(data, journal):
+    async with Embedded(data, journal.log):
+        pass
+
+
 async def test_embedded_keeps_its_data_over_a_restart(tmp_path, journal):
     async with Embedded(tmp_path / "data", journal.log) as url:
         assert await roundtrip(url, "resp_1", "alice") == b"alice"
@@ -71,7 +76,7 @@ async def test_embedded_refuses_a_directory_in_use(tmp_path, journal, monkeypatc
     monkeypatch.setattr("proxy.embedded._LOCK_TIMEOUT", 0.05)
     async with Embedded(tmp_path, journal.log) as url:
         with pytest.raises(DataDirInUse, match="--data-dir"):
-            await Embedded(tmp_path, journal.log).start()
+            await tried(tmp_path, journal)
         assert await roundtrip(url, "k", "v") == b"v"
 
 
@@ -169,6 +174,6 @@ async def test_embedded_directory_stays_locked_while_an_orphaned_server_lives(tm
         embedded._lock = None
         monkeypatch.setattr("proxy.embedded._LOCK_TIMEOUT", 0.05)
         with pytest.raises(DataDirInUse):
-            await Embedded(tmp_path, journal.log).start()
+            await tried(tmp_path, journal)
     finally:
         await embedded.stop()

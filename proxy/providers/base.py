@@ -61,7 +61,7 @@ def token_reader(path: str) -> Callable[[], str]:
 
 
 def parse_error(body: bytes) -> ProviderError:
-    """Read an error body: OpenAI's `{"error": {...}}`, or `{"code", "error": "text"}`, or neither."""
+    """Read an error body: OpenAI's `{"error": {...}}`, or `{"code", "error": "text"}`, or what else is usual."""
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -71,7 +71,8 @@ def parse_error(body: bytes) -> ProviderError:
     error = value.get("error")
     if isinstance(error, dict):
         return ProviderError(_text(error.get("code") or error.get("type")), _text(error.get("message")))
-    return ProviderError(_text(value.get("code") or value.get("type")), _text(error or value.get("message")))
+    message = error or value.get("message") or value.get("detail")
+    return ProviderError(_text(value.get("code") or value.get("type")), _text(message))
 
 
 def _text(value: Any) -> str:

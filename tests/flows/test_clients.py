@@ -21,7 +21,9 @@ WEBSOCKET = "*websocket*"
 
 pytestmark = [
     pytest.mark.skipif(not RUN.exists(), reason="../shared/clients is not here"),
-    pytest.mark.skipif(not (INSTALLED / "venv").exists(), reason=f"install the clients: {RUN.name} install {INSTALLED}"),
+    pytest.mark.skipif(
+        not (INSTALLED / "venv").exists(), reason=f"install the clients: {RUN.name} install {INSTALLED}"
+    ),
     pytest.mark.timeout(600),
 ]
 

@@ -126,7 +126,9 @@ async def test_configured_headers_reach_the_provider_and_outdo_the_clients(upstr
 
 
 @pytest.mark.parametrize("kind", STATELESS)
-@pytest.mark.parametrize(("method", "below"), [("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/input_items")])
+@pytest.mark.parametrize(
+    ("method", "below"), [("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/input_items")]
+)
 async def test_kind_that_keeps_nothing_says_so(kind, method, below, upstream, valkey):
     """To the owner; to another tenant the id is not there."""
     rid = "gen-1763900000-abc" if kind == "openrouter" else wire.new_id()
@@ -195,7 +197,9 @@ async def test_error_of_either_shape_passes_untouched(body, status, upstream, va
     assert [answer.header(name) for name, _ in retry] == ["7", "0"]
 
 
-@pytest.mark.parametrize("recording", recordings(api="responses", provider="xai", fidelity="raw")[:4], ids=lambda r: r.id)
+@pytest.mark.parametrize(
+    "recording", recordings(api="responses", provider="xai", fidelity="raw")[:4], ids=lambda r: r.id
+)
 async def test_recorded_xai_answer_passes_as_it_was(recording, replay, valkey):
     """Real bytes, whatever xAI says in them; JSON gains the provider."""
     base = replay.base_url("xai") + "/v1"

@@ -202,8 +202,7 @@ async def test_bytes_behind_an_answer_reach_nobody(upstream, valkey):
     upstream.on("POST", "/v1/responses", script, scripts.json_answer(second))
     async with gateway(config(upstream), redis_url=valkey.url) as gw:
         assert (await create(gw, PLAIN)).json()["id"] == "resp_1"
-        pool = gw.app._upstreams["main"]._connector._conns
-        ((pooled, _),) = next(iter(pool.values()))
+        (pooled,) = gw.app._upstreams["main"]._pool._idle
         behind.set()
         await eventually(lambda: pooled.should_close)
         assert (await create(gw, PLAIN)).json()["id"] == "resp_2"

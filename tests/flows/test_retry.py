@@ -5,7 +5,7 @@ import asyncio
 import orjson
 import pytest
 
-from tests.flows.calls import PLAIN, STREAMED, ask, create, log_lines, nothing_left, timed
+from tests.flows.calls import PLAIN, STREAMED, create, log_lines, nothing_left, timed
 from tests.rig import scripts, wire
 from tests.rig.eventually import eventually
 from tests.rig.gateway import bearer, gateway
@@ -121,7 +121,9 @@ async def test_request_is_not_sent_again_when_its_connection_was_new(reset, body
     assert len(upstream.requests) == 1
 
 
-@pytest.mark.parametrize("said", [b"H", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"])
+@pytest.mark.parametrize(
+    "said", [b"H", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"]
+)
 async def test_request_is_not_sent_again_when_a_byte_had_come(said, upstream, valkey):
     """A provider that began to answer has the request."""
     dying = scripts.raw_answer(said, close=True)
@@ -173,8 +175,7 @@ async def test_connection_that_ended_while_idle_is_not_used(reset, upstream, val
         await create(gw, PLAIN)
         await eventually(lambda: upstream.idle_connections)
         upstream.abort_connections() if reset else upstream.close_idle_connections()
-        pool = gw.app._upstreams["main"]._connector._conns
-        await eventually(lambda: not any(idle.is_connected() for idles in pool.values() for idle, _ in idles))
+        await eventually(lambda: not any(idle.is_connected() for idle in gw.app._upstreams["main"]._pool._idle))
         assert (await create(gw, PLAIN)).status == 200
     assert [request.connection for request in upstream.requests] == [1, 2]
     assert [line.get("retried") for line in log_lines(capfd)] == [None, None]
@@ -215,7 +216,7 @@ async def test_upload_is_checked_before_it_is_sent_again(upstream, private_valke
         (exchange,) = gw.app._handlers.active
         await eventually(lambda: exchange._admission.upload.ended)
         hold.set()
-        await eventually(lambda: upstream.requests[1].finished.is_set())
+        await eventually(upstream.requests[1].finished.is_set)
         await eventually(lambda: not upstream.open_connections or len(upstream.requests) > 2)
         private_valkey.resume()
         answer = await client.answer()

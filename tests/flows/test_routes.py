@@ -170,9 +170,7 @@ async def test_models_twice_are_refused_before_anybody_is_asked(gw, upstream, se
 
 @pytest.mark.parametrize("field", ["previous_response_id", "conversation", "conversation object"])
 @pytest.mark.parametrize("padding", [0, 2_000_000], ids=["small", "huge"])
-async def test_default_route_follows_what_the_request_continues(
-    field, padding, gw, upstream, second_upstream
-):
+async def test_default_route_follows_what_the_request_continues(field, padding, gw, upstream, second_upstream):
     """Nothing names a provider, so the one that holds what came before serves what comes next."""
     named, wrap = field.partition(" ")[0], (lambda owned: {"id": owned}) if "object" in field else str
     if named == "conversation":
@@ -245,7 +243,7 @@ async def test_answers_name_the_provider_that_gave_them(gw, upstream):
     for answer in (created, retrieved):
         assert list(answer.json())[-1] == "provider"
         assert answer.json()["provider"] == "openai"
-        assert answer.body == upstream_body(rid) [:-1] + b',"provider":"openai"}'
+        assert answer.body == upstream_body(rid)[:-1] + b',"provider":"openai"}'
     assert listed.json() == {"object": "list", "data": []}
     assert streamed.body == b"".join(events)
     for answer in (created, retrieved, listed, streamed):

@@ -100,7 +100,10 @@ async def test_tools_are_called_and_answered(responses):
 
 
 async def test_image_input_passes(responses):
-    content = [{"type": "input_text", "text": "What is this?"}, {"type": "input_image", "image_url": PIXEL, "detail": "low"}]
+    content = [
+        {"type": "input_text", "text": "What is this?"},
+        {"type": "input_image", "image_url": PIXEL, "detail": "low"},
+    ]
     response = await responses.create(model=MODEL, input=[{"role": "user", "content": content}])
     items = [item async for item in responses.input_items.list(response.id)]
     assert items[0].content[1].image_url == PIXEL
@@ -170,7 +173,9 @@ async def test_chain_of_responses(responses):
 
 
 async def test_conversations(client):
-    conversation = await client.conversations.create(metadata={"topic": "demo"}, items=[{"role": "user", "content": "hi"}])
+    conversation = await client.conversations.create(
+        metadata={"topic": "demo"}, items=[{"role": "user", "content": "hi"}]
+    )
     assert (await client.conversations.retrieve(conversation.id)).metadata == {"topic": "demo"}
     assert (await client.conversations.update(conversation.id, metadata={"topic": "x"})).metadata == {"topic": "x"}
     for carried in (conversation.id, {"id": conversation.id}):
@@ -239,8 +244,8 @@ async def read_through(client, recording):
     try:
         async with client.responses.stream(model=recording.model, input="x") as stream:
             async for event in stream:
-                seen.append(event.to_dict())
-            seen.append((await stream.get_final_response()).to_dict())
+                seen.append(event)
+            seen.append(await stream.get_final_response())
     except (openai.APIError, RuntimeError, AssertionError) as error:
         seen.append((type(error), str(error)))
     return seen
@@ -260,5 +265,5 @@ async def test_stream_helper_reads_recorded_streams_as_from_the_provider(chunk, 
         for recording in STREAMS[:: 9 if chunk == "7" else 5]:
             through = await read_through(sdk(gw, ALICE_KEY), recording)
             assert through == await read_through(direct, recording), recording.id
-            finals += isinstance(through[-1], dict)
+            finals += not isinstance(through[-1], tuple)
     assert finals > len(STREAMS) // 18

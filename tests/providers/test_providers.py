@@ -275,12 +275,12 @@ def test_azure_endpoint_of_any_form_leads_to_the_v1_surface(endpoint):
         # Mistral's, Bedrock's
         (b'{"object":"error","message":"m","type":"t","param":null,"code":"3051"}', "3051", "m"),
         (b'{"message":"m"}', "", "m"),
+        (b'{"error":null,"detail":"m"}', "", "m"),
         # none at all
         (b"", "", ""),
         (b"<html>Bad Gateway</html>", "", ""),
         (b'[{"error":{"code":"c"}}]', "", ""),
         (b"null", "", ""),
-        (b'{"error":null,"detail":"Not Found"}', "", ""),
         (b'{"error":{"code":"c","message":"cut', "", ""),
         (b'{"error":{"code":{"a":1},"message":["m"]}}', "{'a': 1}", "['m']"),
     ],

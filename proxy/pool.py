@@ -1,0 +1,145 @@
+"""Connections to one provider: made by aiohttp's connector, kept here between exchanges.
+
+Name resolution, TLS and the HTTP parser are aiohttp's. `Connection` adds one thing to its protocol: it calls `on_data`
+from the event that brought bytes, end or error, so that a relay needs no task to be woken for a chunk. `Pool` keeps
+idle connections itself: a lease from the connector for every exchange would cost a twentieth of it.
+"""
+
+import asyncio
+import functools
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from yarl import URL
+
+from proxy.errors import Disconnected
+
+KEEP_ALIVE = 15.0
+"""Seconds an idle connection is kept: shorter than any provider keeps it, so that few turn out stale."""
+
+
+class Connection(ResponseHandler):
+    """One connection to a provider."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self.on_data: Callable[[], None] | None = None
+        self.exchanges = 0
+        self.lease: aiohttp.connector.Connection | None = None
+        self.idle_since = 0.0
+        self.bytes_received = False
+        self._progress: asyncio.Future[None] | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, then tell whoever relays."""
+        self.bytes_received = True
+        super().data_received(data)
+        if self.on_data is not None:
+            self.on_data()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Let the parser draw its conclusion, then tell whoever relays or waits to write."""
+        payload = self._payload
+        if exc is not None and payload is not None and not payload.is_eof():
+            # Where only the connection's end delimits a body, aiohttp takes a reset for that end.
+            payload.set_exception(aiohttp.ClientPayloadError("the connection was reset"), exc)
+        super().connection_lost(exc)
+        self._wake()
+        if self.on_data is not None:
+            self.on_data()
+
+    def resume_writing(self) -> None:
+        """Let a paused upload go on."""
+        super().resume_writing()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._progress is not None and not self._progress.done():
+            self._progress.set_result(None)
+
+    async def writable(self) -> None:
+        """Wait until the provider takes more bytes.
+
+        Raises Disconnected where it went away.
+        """
+        while self.writing_paused and self.is_connected():
+            self._progress = self._loop.create_future()
+            await self._progress
+        if not self.is_connected():
+            raise Disconnected("The provider closed the connection while the request was being sent.")
+
+    def hang_up(self) -> None:
+        """Close the connection for good: the provider sees that nobody reads, or that a request never ends."""
+        self.on_data = None
+        lease, self.lease = self.lease, None
+        if lease is not None:
+            lease.close()
+
+
+class Pool:
+    """The connections to one provider. `connect_timeout` is in seconds."""
+
+    def __init__(self, base: URL, connect_timeout: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=30)
+        self._connector._factory = functools.partial(Connection, loop)  # type: ignore[assignment]  # noqa: SLF001
+        self._key = aiohttp.ClientRequest("POST", base, loop=loop)
+        self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout, sock_connect=connect_timeout)
+        self._idle: deque[Connection] = deque()
+        self.active = 0
+
+    @property
+    def idle(self) -> int:
+        """How many connections wait for an exchange."""
+        self._drop_expired()
+        return len(self._idle)
+
+    async def take(self) -> Connection:
+        """Return the idle connection used last, or a new one; what aiohttp raises passes."""
+        while self._idle:
+            connection = self._idle.pop()
+            # One that brought bytes nobody had asked for would pass them for the answer to the next request.
+            if connection.should_close or not connection.is_connected() or self._expired(connection):
+                connection.hang_up()
+            else:
+                self.active += 1
+                return connection
+        lease = await self._connector.connect(self._key, [], self._timeout)
+        made = lease.protocol
+        if not isinstance(made, Connection):
+            lease.close()
+            raise TypeError(made)
+        made.lease = lease
+        self.active += 1
+        return made
+
+    def give_back(self, connection: Connection, *, reusable: bool) -> None:
+        """Keep a connection for the next exchange, or close it where either side did not reach its end."""
+        self.active -= 1
+        connection.on_data = None
+        if reusable and not connection.should_close:
+            connection.idle_since = monotonic()
+            self._idle.append(connection)
+            self._drop_expired()
+        else:
+            connection.hang_up()
+
+    def _expired(self, connection: Connection) -> bool:
+        return monotonic() - connection.idle_since > KEEP_ALIVE
+
+    def _drop_expired(self) -> None:
+        while self._idle and (self._expired(self._idle[0]) or not self._idle[0].is_connected()):
+            self._idle.popleft().hang_up()
+
+    def drop_idle(self) -> None:
+        """Close every idle connection: one of them was stale, so the others of its age may be."""
+        while self._idle:
+            self._idle.pop().hang_up()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        self.drop_idle()
+        await self._connector.close()
