@@ -6,6 +6,8 @@ A `Downstream` writes heads and bodies to the transport itself: `web.Response` w
 import asyncio
 import itertools
 import os
+import socket
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +23,9 @@ LINGER = 2.0
 """Seconds in which what a client still sends after an early answer is read and dropped."""
 READ_BUFFER = 32_768
 """Bytes of a request body held while nobody reads; it may reach twice that."""
+LINGER_NONE = struct.pack("ii", 1, 0)
+"""`SO_LINGER` that makes of the next close a reset."""
+
 BODILESS = frozenset({204, 304})
 
 REASONS = {

@@ -18,7 +18,7 @@ from proxy.tap import Tap
 from proxy.upstream import Answer
 
 TERMINAL_GRACE = 5.0
-"""Seconds a provider has to close its stream behind the terminal event, as long as the client reads."""
+"""Seconds of silence behind the terminal event after which a stream that the provider keeps open has ended."""
 
 
 class Outcome(Enum):
@@ -41,8 +41,8 @@ class Relay:
         "_binding",
         "_detached",
         "_downstream",
+        "_ending",
         "_error",
-        "_finished",
         "_head",
         "_held",
         "_loop",
@@ -75,7 +75,7 @@ class Relay:
         self._turn: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._received = self._written = monotonic()
-        self._finished = 0.0
+        self._ending = False
 
     async def run(self, bind: Callable[[], Awaitable[None]]) -> Outcome:
         """Move the body to its end; return how it ended. `bind` is awaited before a response's id goes on."""
@@ -145,8 +145,8 @@ class Relay:
             self._close_tap()
         elif answer.broken and (self._detached or not self._downstream.paused):
             self._end(Outcome.CUT)
-        elif tap.finished and not self._finished:
-            self._finished = self._received
+        elif tap.finished and not self._ending:
+            self._ending = True
             self._look_again(TERMINAL_GRACE)
 
     def _close_tap(self) -> None:
@@ -197,9 +197,8 @@ class Relay:
             if now - self._written >= idle:
                 self._end(Outcome.STALLED)
             self._received = now
-            self._finished = self._finished and now
-        elif self._finished:
-            if now - self._finished >= TERMINAL_GRACE:
+        elif self._ending:
+            if now - self._received >= TERMINAL_GRACE:
                 self._end(Outcome.WHOLE)
         elif now - self._received >= idle:
             self._end(Outcome.IDLE)
@@ -216,6 +215,6 @@ class Relay:
     def _next_look(self, now: float) -> float:
         """Return when something may be due next."""
         silence = self._timeouts.keep_alive_comment
-        waiting_since = self._written if self._downstream.paused else self._received
-        due = (self._written + silence, waiting_since + self._timeouts.idle, self._finished + TERMINAL_GRACE)
-        return min(at for at in (*due, now + silence) if at > now)
+        patience = TERMINAL_GRACE if self._ending else self._timeouts.idle
+        due = (self._written + silence, self._written + self._timeouts.idle, self._received + patience, now + silence)
+        return min(at for at in due if at > now)

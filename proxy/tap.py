@@ -11,45 +11,20 @@ from typing import Any, Protocol
 
 import orjson
 
+from proxy.dialects.responses import ENDS, LIFECYCLE, keep_opened, render_error, render_failed
 from proxy.envelope import ObjectScanner, ScanError
 from proxy.record import Record
-from proxy.sse import Framer, data_of, encode, split
+from proxy.sse import Framer, data_of, split
 from proxy.usage import parse_usage
 
-ENDS = {
-    "response.completed": "completed",
-    "response.incomplete": "incomplete",
-    "response.failed": "failed",
-    "response.cancelled": "cancelled",
-    "error": "upstream_error",
-}
 _TERMINAL = re.compile(rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed|cancelled)|error)"')
 _SEQUENCE = re.compile(rb'"sequence_number"\s*:\s*(\d{1,18})(?!\d)')
-_LIFECYCLE = ENDS.keys() - {"error"} | {"response.created", "response.queued", "response.in_progress"}
 _LARGE_DATA = re.compile(rb"(?:^|[\r\n])data: ?(\{)")
 _LARGE_RESPONSE = re.compile(rb'"response"\s*:\s*(\{)')
 _WINDOW = 2048
-_SKELETON = 8192
-_SKELETON_MEMBER = 1024
 _EVENT_FIELDS = {"type": 64, "sequence_number": 32}
 JSON_FIELDS = {"id": 4096, "status": 64, "model": 256, "usage": 8192}
 _RESPONSE_FIELDS = {**JSON_FIELDS, "created_at": 32, "error": 8192}
-_EMPTY = {
-    "object": "response",
-    "created_at": 0,
-    "model": "",
-    "output": [],
-    "incomplete_details": None,
-    "instructions": None,
-    "metadata": {},
-    "parallel_tool_calls": True,
-    "tool_choice": "auto",
-    "tools": [],
-    "text": {"format": {"type": "text"}},
-}
-"""What stands for the members of a response that were not kept."""
-_ENDING = frozenset({"status", "error"})
-"""What `broken` writes itself."""
 
 
 class Tap(Protocol):
@@ -203,7 +178,7 @@ class StreamTap:
         self._last = b""
         self._sequence = -1
         self._skeleton = b""
-        self._large = _LargeEvent()
+        self._large: _LargeEvent | None = None
 
     @property
     def aligned(self) -> bool:
@@ -278,7 +253,7 @@ class StreamTap:
         if whole:
             self._large.begin()
         value = self._large.read()
-        if _kind(value) in _LIFECYCLE:
+        if _kind(value) in LIFECYCLE:
             self._open(value)
         if not whole:
             return
@@ -292,7 +267,7 @@ class StreamTap:
         known = response.get("id") if isinstance(response, dict) else None
         if known and isinstance(known, str) and isinstance(response, dict) and not self._skeleton:
             _put_down(self._record, response)
-            self._skeleton = _skeleton(response)
+            self._skeleton = keep_opened(response)
             self.identified = True
 
     def _note_end(self, value: dict[str, Any]) -> None:
@@ -327,16 +302,9 @@ class StreamTap:
             return None
         self._note_sequence(self._last)
         sequence = self._sequence + 1
-        error = {"code": code, "message": message}
         if not self._skeleton:
-            detail = {"type": "server_error", **error, "param": None}
-            event = {"type": "error", "sequence_number": sequence, "error": detail}
-            return encode("error", orjson.dumps(event))
-        return encode(
-            "response.failed",
-            b'{"type":"response.failed","sequence_number":%d,"response":%b,"status":"failed","error":%b}}'
-            % (sequence, self._skeleton[:-1], orjson.dumps(error)),
-        )
+            return render_error(sequence, code, message)
+        return render_failed(self._skeleton, sequence, code, message)
 
 
 class _LargeEvent:
@@ -410,21 +378,3 @@ def _put_down(record: Record, response: dict[str, Any]) -> None:
     usage = parse_usage(response.get("usage"))
     if usage is not None:
         record.usage = usage
-
-
-def _skeleton(response: dict[str, Any]) -> bytes:
-    """Keep a response as it was opened, without output and end; of a large one, only its small members."""
-    kept = {name: value for name, value in response.items() if name not in _ENDING}
-    written = _dumps({**_EMPTY, **kept, "output": []})
-    if not 0 < len(written) <= _SKELETON:
-        small = {name: value for name, value in kept.items() if 0 < len(_dumps(value)) <= _SKELETON_MEMBER}
-        written = _dumps({**_EMPTY, **small, "output": []})
-    return written if 0 < len(written) <= _SKELETON * 4 else _dumps({**_EMPTY, "id": response["id"]})
-
-
-def _dumps(value: Any) -> bytes:
-    """Write JSON; nothing where it is nested deeper than can be written."""
-    try:
-        return orjson.dumps(value)
-    except orjson.JSONEncodeError:
-        return b""

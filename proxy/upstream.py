@@ -65,7 +65,8 @@ class Answer:
     @property
     def broken(self) -> bool:
         """Whether no more will come although the body has not ended."""
-        return self.body.exception() is not None or not self.connection.is_connected()
+        # A transport may be closing already while the parser has yet to learn of the end.
+        return self.body.exception() is not None or self.connection.transport is None
 
     def release(self) -> None:
         """Give the connection back for the next exchange, or close it where either side did not reach its end."""

@@ -109,7 +109,7 @@ async def test_drain_lets_exchanges_finish_and_turns_new_connections_away(upstre
 
 async def _refused(port):
     with socket.socket() as probe:
-        probe.setblocking(False)
+        probe.settimeout(0)
         try:
             await asyncio.get_running_loop().sock_connect(probe, ("127.0.0.1", port))
         except ConnectionRefusedError:

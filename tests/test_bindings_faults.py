@@ -35,6 +35,16 @@ async def within(call):
         return await call
 
 
+async def under_way(bound, call):
+    """Start a write and return once it is on its way to the server."""
+    writing = asyncio.create_task(call)
+    await asyncio.sleep(0)
+    assert len(bound) == 1
+    await eventually(lambda: len(bound) == 0)
+    assert not writing.done()
+    return writing
+
+
 async def unavailable(call):
     """Run a look-up that must not be answered, and see that it says when to ask again."""
     with pytest.raises(BindingsUnavailable) as raised:
@@ -82,10 +92,9 @@ async def test_hung_server_holds_up_all_binds_of_the_moment_for_the_same_time(pr
 async def test_bind_under_way_is_let_go_when_a_look_up_finds_the_server_hung_first(private_valkey):
     async with bindings(private_valkey, ack_timeout=ACK) as bound:
         private_valkey.hang()
-        looking = asyncio.create_task(bound.find("resp_2", "team-a"))
-        await asyncio.sleep(0)
-        await within(bound.bind("resp_1", OURS))
-        await unavailable(looking)
+        binding = await under_way(bound, bound.bind("resp_1", OURS))
+        bound._change(DOWN)
+        await within(binding)
         private_valkey.resume()
         await eventually(bound_to(private_valkey, "resp_1"))
 
@@ -93,8 +102,7 @@ async def test_bind_under_way_is_let_go_when_a_look_up_finds_the_server_hung_fir
 async def test_bind_under_way_is_let_go_when_a_later_write_takes_its_place(private_valkey):
     async with bindings(private_valkey, ack_timeout=ACK) as bound:
         private_valkey.hang()
-        binding = asyncio.create_task(bound.bind("resp_1", OURS))
-        await eventually(lambda: len(bound) == 0 and not binding.done())
+        binding = await under_way(bound, bound.bind("resp_1", OURS))
         forgetting = asyncio.create_task(bound.forget("resp_1"))
         await within(asyncio.gather(binding, forgetting))
         private_valkey.resume()
@@ -106,8 +114,7 @@ async def test_bind_is_let_go_when_the_writer_ends_with_an_error(private_valkey)
     """Whatever became of the writer, exchanges go on."""
     async with bindings(private_valkey, ack_timeout=PATIENCE) as bound:
         private_valkey.hang()
-        waiting = [asyncio.create_task(bound.bind("resp_1", OURS))]
-        await eventually(lambda: len(bound) == 0)
+        waiting = [await under_way(bound, bound.bind("resp_1", OURS))]
         waiting.append(asyncio.create_task(bound.bind("resp_2", OURS)))
         await asyncio.sleep(0)
         bound.interrupt()
@@ -267,11 +274,11 @@ async def test_id_not_found_while_writes_wait_is_not_said_to_be_unknown(private_
 
 async def test_queued_binding_is_not_replaced_by_another_tenants(private_valkey):
     async with bindings(private_valkey, ack_timeout=ACK, cache=0) as bound:
-        private_valkey.hang()
+        private_valkey.stop()
         await within(bound.bind("resp_1", OURS))
         await eventually(lambda: len(bound) == 1)
         await within(bound.bind("resp_1", THEIRS))
-        private_valkey.resume()
+        private_valkey.start()
         await eventually(bound_to(private_valkey, "resp_1"))
 
 

@@ -70,6 +70,13 @@ def test_broken_stream_goes_on_after_a_large_block_and_after_a_large_event():
             assert data_of(last)["sequence_number"] == 8
 
 
+def test_broken_stream_goes_on_after_what_has_no_number():
+    opening = wire.stream_events(wire.new_id())[0]
+    assert len(opening) < 2000, "small enough to be kept as it is"
+    for after in (b": OPENROUTER PROCESSING\n\n", b'data: {"type":"response.custom"}\n\n', b"\n\n"):
+        assert data_of(leave([opening, after])[1])["sequence_number"] == 1
+
+
 def test_broken_stream_takes_no_number_from_a_text():
     opening = wire.stream_events(wire.new_id())[0]
     text = wire.event("response.output_text.delta", 1, delta='{"sequence_number":77}')

@@ -167,7 +167,7 @@ async def test_operation_reaches_only_a_kind_that_offers_it(kind, operation, ups
 
 
 async def test_bare_uuid_is_an_id_like_any_other(upstream, valkey):
-    """xAI's ids have no prefix: what is known of them is in the binding."""
+    """There is no prefix to xAI's ids: what is known of them is in the binding."""
     rid = str(uuid.uuid4())
     answering(upstream, "xai", rid)
     upstream.on("GET", f"/v1/responses/{rid}", scripts.json_answer(wire.response_object(rid)))

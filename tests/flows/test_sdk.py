@@ -24,7 +24,7 @@ WEATHER = {
         "additionalProperties": False,
     },
 }
-PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
+PIXEL = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 
 
 @pytest.fixture
@@ -243,8 +243,7 @@ async def read_through(client, recording):
     seen = []
     try:
         async with client.responses.stream(model=recording.model, input="x") as stream:
-            async for event in stream:
-                seen.append(event)
+            seen += [event async for event in stream]
             seen.append(await stream.get_final_response())
     except (openai.APIError, RuntimeError, AssertionError) as error:
         seen.append((type(error), str(error)))

@@ -52,18 +52,21 @@ async def test_foreign_id_is_answered_like_an_unknown_one(surface, asker, upstre
 
 
 @EACH_SURFACE
-async def test_foreign_id_is_answered_like_an_unknown_one_by_another_process(surface, upstream, valkey):
-    """A process that learns of the id from Redis tells no more than the one that bound it."""
+@pytest.mark.parametrize("headers", [(), (("x-tfy-provider-name", "main"),)], ids=["no header", "header"])
+async def test_foreign_id_is_answered_like_an_unknown_one_by_another_process(surface, headers, upstream, valkey):
+    """A process that learns of the id from Redis tells no more than the one that bound it, whatever is named."""
     async with (
         gateway(config(upstream), redis_url=valkey.url) as one,
         gateway(config(upstream), redis_url=valkey.url) as gw,
     ):
+
+        def ask(key, named):
+            return gw.fetch(key=key, headers=headers, **surface.request(named))
+
         owned = await own(one, upstream, surface)
         unknown = wire.new_id(owned.partition("_")[0])
-        await same_for_both(
-            [upstream], BOB_KEY, owned, unknown, lambda key, named: gw.fetch(key=key, **surface.request(named))
-        )
-        assert (await gw.fetch(**surface.request(owned))).status == 418
+        await same_for_both([upstream], BOB_KEY, owned, unknown, ask)
+        assert (await ask(ALICE_KEY, owned)).status == 418
 
 
 def identity(body):
@@ -72,10 +75,13 @@ def identity(body):
 
 CODINGS = {"plain": ((), identity), "zstd": (("zstd",), zstd.compress), "gzip": (("gzip",), gzip.compress)}
 CONTINUING = [surface for surface in SURFACES if surface.field]
+HUGE = [
+    *((surface, "plain") for surface in CONTINUING),
+    *itertools.product((s for s in CONTINUING if s.name in {"create", "converse by object"}), ("zstd", "gzip")),
+]
 
 
-@pytest.mark.parametrize("coding", CODINGS)
-@pytest.mark.parametrize("surface", CONTINUING, ids=lambda surface: surface.name)
+@pytest.mark.parametrize(("surface", "coding"), HUGE, ids=lambda part: getattr(part, "name", part))
 async def test_foreign_id_behind_megabytes_never_completes_the_request(surface, coding, upstream, valkey):
     """Bytes may have gone up before the id was read: the request they belong to stays unfinished."""
     names, compress = CODINGS[coding]
@@ -178,11 +184,13 @@ async def test_id_that_climbs_never_reaches_the_provider(path, upstream, valkey)
     assert not upstream.requests
 
 
-UNKNOWN = [surface for surface in SURFACES if surface.name not in {"create background", "cancel with a body"}]
+POLICIES = [
+    *itertools.product(SURFACES, (None, "refuse")),
+    *((surface, "forward") for surface in SURFACES if surface.name in {"retrieve", "create", "conversation"}),
+]
 
 
-@pytest.mark.parametrize("surface", UNKNOWN, ids=lambda surface: surface.name)
-@pytest.mark.parametrize("policy", [None, "forward", "refuse"])
+@pytest.mark.parametrize(("surface", "policy"), POLICIES, ids=lambda part: getattr(part, "name", part))
 async def test_unknown_id_follows_the_policy_when_there_is_one_tenant(
     surface, policy, upstream, second_upstream, valkey
 ):

@@ -132,7 +132,7 @@ async def test_stream_is_answered_502_when_the_provider_falls_silent_before_any_
 
 async def test_stream_goes_on_when_each_silence_is_short(upstream, valkey):
     """The bound is on silence, not on the whole: the gateway's own comments tell how long this one lasts."""
-    pieces = [*wire.stream_events(wire.new_id()), b": the provider's own\n\n"]
+    pieces = [b": the provider's own\n\n", *wire.stream_events(wire.new_id())]
     gates = {number: asyncio.Event() for number in range(1, len(pieces))}
     upstream.on("POST", "/v1/responses", scripts.sse_answer(pieces, gates=gates))
     quick = timed(upstream, idle=0.3, keep_alive_comment=0.05)
