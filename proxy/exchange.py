@@ -185,7 +185,8 @@ class Exchange:
             raise BadAnswer("The provider fell silent in the middle of its answer.") from error
         except FOREIGN as error:
             raise mapped(error) from error
-        self._record.waited += monotonic() - began
+        finally:
+            self._record.waited += monotonic() - began
         return b"".join(pieces)
 
     async def _relay_body(self, answer: Answer, tap: JsonTap | RawTap) -> Written:

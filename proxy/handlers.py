@@ -159,7 +159,11 @@ class Handlers:
         call = self._parse(request)
         record.operation = call.operation
         if call.operation == "models":
-            body = await self._catalogue.answer(caller, call.id)
+            began = monotonic()
+            try:
+                body = await self._catalogue.answer(caller, call.id)
+            finally:
+                record.waited += monotonic() - began
             record.status = 200
             return downstream.answer(200, self._lines(record), body)
         exchange = Exchange(self._services, call, caller, downstream, record)

@@ -89,7 +89,12 @@ class Pool:
         self._key = aiohttp.ClientRequest("POST", base, loop=loop)
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout, sock_connect=connect_timeout)
         self._idle: deque[Connection] = deque()
-        self.active = 0
+        self._leased: set[Connection] = set()
+
+    @property
+    def active(self) -> int:
+        """How many connections serve an exchange."""
+        return len(self._leased)
 
     @property
     def idle(self) -> int:
@@ -105,7 +110,7 @@ class Pool:
             if connection.should_close or not connection.is_connected() or self._expired(connection):
                 connection.hang_up()
             else:
-                self.active += 1
+                self._leased.add(connection)
                 return connection
         lease = await self._connector.connect(self._key, [], self._timeout)
         made = lease.protocol
@@ -113,12 +118,12 @@ class Pool:
             lease.close()
             raise TypeError(made)
         made.lease = lease
-        self.active += 1
+        self._leased.add(made)
         return made
 
     def give_back(self, connection: Connection, *, reusable: bool) -> None:
         """Keep a connection for the next exchange, or close it where either side did not reach its end."""
-        self.active -= 1
+        self._leased.discard(connection)
         connection.on_data = None
         if reusable and not connection.should_close:
             connection.idle_since = monotonic()
@@ -142,4 +147,6 @@ class Pool:
     async def close(self) -> None:
         """Close every connection."""
         self.drop_idle()
+        while self._leased:
+            self._leased.pop().hang_up()
         await self._connector.close()

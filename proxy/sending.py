@@ -81,7 +81,12 @@ class Sending:
         self._record.retried = True
         # The stale connection may have interrupted a check of what the body had just said.
         await self._admission.check(self._route)
-        return await self._over(await self._connect(fresh=True))
+        try:
+            return await self._over(await self._connect(fresh=True))
+        except UpstreamError as error:
+            # What went over the stale connection was complete: the provider may have acted on it.
+            error.retry_safe = error.retry_safe and not self._complete
+            raise
 
     async def _connect(self, *, fresh: bool) -> Line:
         began = monotonic()

@@ -234,25 +234,24 @@ class StreamTap:
 
     def _read_apart(self, block: bytes, *, was_oversized: bool) -> None:
         """Read a block that begins or ends inside an oversized event."""
-        framer = self._framer
+        framer, large = self._framer, self._large
         start, end = framer.continued, len(block) - framer.opened
-        if was_oversized:
-            self._large.feed(block[:start])
+        if was_oversized and large is not None:
+            large.feed(block[:start])
             if start < len(block) or not framer.oversized:
-                self._read_large(whole=True)
+                large.begin()
+                self._read_large(large.read(), whole=True)
+                self._large = None
         if start < end:
             self._read(block[start:end])
         if end < len(block):
-            self._large = _LargeEvent()
-            self._large.feed(block[end:])
-        if framer.oversized and not self._skeleton:
-            self._read_large(whole=False)
+            large = self._large = _LargeEvent()
+            large.feed(block[end:])
+        if framer.oversized and large is not None and not self._skeleton:
+            self._read_large(large.read(), whole=False)
 
-    def _read_large(self, *, whole: bool) -> None:
+    def _read_large(self, value: dict[str, Any], *, whole: bool) -> None:
         """Take what an oversized event tells: the response's id at once, its end only when it is `whole`."""
-        if whole:
-            self._large.begin()
-        value = self._large.read()
         if _kind(value) in LIFECYCLE:
             self._open(value)
         if not whole:

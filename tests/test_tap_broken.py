@@ -70,6 +70,14 @@ def test_broken_stream_goes_on_after_a_large_block_and_after_a_large_event():
             assert data_of(last)["sequence_number"] == 8
 
 
+def test_broken_stream_goes_on_after_an_event_just_over_the_limit():
+    opening = wire.stream_events(wire.new_id())[0]
+    delta = wire.event("response.output_text.delta", 1, delta="x" * 1200)
+    for size in (1, 500, 2000):
+        pieces = [(opening + delta)[at : at + size] for at in range(0, len(opening + delta), size)]
+        assert data_of(leave(pieces, limit=1024)[1])["sequence_number"] == 2
+
+
 def test_broken_stream_goes_on_after_what_has_no_number():
     opening = wire.stream_events(wire.new_id())[0]
     assert len(opening) < 2000, "small enough to be kept as it is"

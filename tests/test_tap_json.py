@@ -59,6 +59,38 @@ def test_json_tap_adds_one_member_at_the_end_and_changes_nothing_else(members, b
         assert passed + end in (body, spliced(body))
 
 
+def read_whole(body, splice=SPLICE):
+    """Read a body that is all there."""
+    record = Record("req_1", 0.0)
+    tap = JsonTap(record, splice, max_depth=512)
+    return tap.whole(body), record, tap
+
+
+def assert_read_alike(body):
+    """See that a body read whole is what it is read in pieces, and tells the same."""
+    passed, end, record, tap = read([body])
+    whole, whole_record, whole_tap = read_whole(body)
+    assert whole == passed + end
+    known = ("response_id", "model", "usage")
+    assert [getattr(record, name) for name in known] == [getattr(whole_record, name) for name in known]
+    assert (tap.identified, tap.cut_short) == (whole_tap.identified, whole_tap.cut_short)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.dictionaries(KEYS, VALUES, max_size=8), SPACE, SPACE, st.booleans())
+def test_json_tap_reads_a_whole_body_as_it_reads_pieces(members, before, after, with_id):
+    value = {**members, "id": "resp_1"} if with_id else members
+    if len({key.casefold() for key in value}) == len(value):
+        assert_read_alike(before + orjson.dumps(value) + after)
+
+
+def test_json_tap_takes_the_last_of_two_ids_of_a_whole_body():
+    """So do the clients' parsers. Read in pieces, an ambiguous object is not read at all."""
+    whole, record, tap = read_whole(b'{"id":"resp_1","id":"resp_2"}')
+    assert whole == b'{"id":"resp_1","id":"resp_2",' + SPLICE + b"}"
+    assert (record.response_id, tap.identified) == ("resp_2", True)
+
+
 @settings(deadline=None, max_examples=150)
 @given(st.binary(max_size=60) | st.text('{}[]":,\\ae1 \n', max_size=40).map(str.encode), st.integers(1, 9))
 def test_json_tap_passes_anything_at_all(body, size):
@@ -81,6 +113,8 @@ def test_json_tap_adds_nothing_where_there_is_nothing_to_add():
     body = orjson.dumps(wire.response_object("resp_1"))
     passed, end, record, _ = read([body], splice=b"")
     assert (passed + end, record.response_id) == (body, "resp_1")
+    whole, record, _ = read_whole(body, splice=b"")
+    assert (whole, record.response_id) == (body, "resp_1")
 
 
 def test_json_tap_holds_back_the_end_and_nothing_else():
@@ -128,6 +162,8 @@ def test_json_tap_passes_what_is_no_response_object_untouched(body):
         passed, end, record, tap = read(cut(body, size))
         assert passed + end == body
         assert (record.response_id, tap.identified) == ("", False)
+    if body.lower().count(b'"id"') < 2 and b"[[" not in body:
+        assert_read_alike(body)
 
 
 @pytest.mark.parametrize(
@@ -150,6 +186,8 @@ def test_json_tap_takes_only_a_text_for_an_id(body, known):
         assert passed + end == spliced(body)
         assert (record.response_id, tap.identified) == (known, bool(known))
         assert (record.model, record.usage) == ("", None)
+    if len(body) < 5000:
+        assert_read_alike(body)
 
 
 def test_json_tap_does_not_wait_for_white_space_without_end():
@@ -161,7 +199,7 @@ def test_json_tap_does_not_wait_for_white_space_without_end():
     assert tap.identified
     tap.identified = False
     assert tap.feed(b"\n\n", 0.0) == b"\n\n"
-    assert (tap.close(), tap.identified) == (b"", False)
+    assert (tap.close(), tap.identified, tap.cut_short) == (b"", False, False)
 
 
 def test_json_tap_gives_back_what_it_held_when_something_follows():
@@ -198,3 +236,20 @@ def test_json_tap_adds_the_provider_to_every_recorded_response():
             assert orjson.loads(passed + end) == {**value, "provider": "x"}, recording.id
             assert (record.response_id, tap.identified) == (value["id"], True), recording.id
             assert (record.usage is not None) == bool(value.get("usage")), recording.id
+        assert_read_alike(body)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "cut_short"),
+    [
+        ([b'{"id":"resp_1"}'], False),
+        ([b'{"id":"resp_1"}\n'], False),
+        ([b'{"id":"resp_1"'], True),
+        ([b'{"id":"resp_1"', b',"x":"'], True),
+        ([b"  "], True),
+        ([], False),
+        ([b"<html>"], False),
+    ],
+)
+def test_json_tap_tells_an_object_that_has_no_end(pieces, cut_short):
+    assert read(pieces)[3].cut_short is cut_short

@@ -43,14 +43,15 @@ _EMPTY = {
 def keep_opened(response: dict[str, Any]) -> bytes:
     """Keep a response as it was opened, without output and end; of a large one, only its small members.
 
-    `response` has an `id`. The result is bounded and JSON that lacks what `render_failed` adds.
+    `response` has an `id`. But for that, the result is bounded; it is JSON that lacks what `render_failed` adds.
     """
+    always = {"id": response["id"], "output": []}
     kept = {name: value for name, value in response.items() if name not in _ENDING}
-    written = _dumps({**_EMPTY, **kept, "output": []})
+    written = _dumps({**_EMPTY, **kept, **always})
     if not 0 < len(written) <= MAX_OPENED:
         small = {name: value for name, value in kept.items() if 0 < len(_dumps(value)) <= MAX_MEMBER}
-        written = _dumps({**_EMPTY, **small, "output": []})
-    return written if 0 < len(written) <= MAX_KEPT else _dumps({**_EMPTY, "id": response["id"]})
+        written = _dumps({**_EMPTY, **small, **always})
+    return written if 0 < len(written) <= MAX_KEPT else _dumps({**_EMPTY, **always})
 
 
 def render_failed(opened: bytes, sequence: int, code: str, message: str) -> bytes:
