@@ -39,6 +39,9 @@ PACE_HEADER = "x-sandbox-events-per-second"
 """What the sandbox server takes the pace of its streams from."""
 FLUSH_INTERVAL = 0.2
 """Seconds a log line waits at most."""
+LINGER = 1.0
+"""Seconds in which requests already on their way over kept-alive connections are still served by a drain."""
+LINGER_STEP = 0.02
 CLOSING_GRACE = 1.0
 """Seconds that exchanges cut by a drain have to write their last event."""
 
@@ -114,12 +117,23 @@ class App:
         if self._site is not None:
             await self._site.stop()
             self._site = None
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + timeout
+        await self._linger(min(clock() + LINGER, deadline))
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._handlers.idle(), timeout)
+            async with asyncio.timeout_at(deadline):
+                await self._handlers.idle()
         for exchange in list(self._handlers.active):
             exchange.stop()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._handlers.idle(), CLOSING_GRACE)
+
+    async def _linger(self, until: float) -> None:
+        """Leave the clients that are connected the time to ask once more, and to be told to close."""
+        clock = asyncio.get_running_loop().time
+        server = self._runner.server
+        while server is not None and server.connections and clock() < until:
+            await asyncio.sleep(LINGER_STEP)
 
     async def close(self) -> None:
         """Let go of every connection, once queued bindings are written as far as Redis takes them."""

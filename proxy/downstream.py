@@ -16,7 +16,7 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from proxy.config import Config
-from proxy.errors import BadRequest, DownstreamError, GatewayError, InternalError, RequestTimeout
+from proxy.errors import BadRequest, DownstreamError, GatewayError, HeadersTooLarge, InternalError, RequestTimeout
 from proxy.headers import render
 
 LINGER = 2.0
@@ -53,13 +53,6 @@ _ids = map(f"gw_{os.urandom(8).hex()}{{:06x}}".format, itertools.count())
 def new_request_id() -> str:
     """Return an id no other request has, in this process or another."""
     return next(_ids)
-
-
-class HeadersTooLarge(DownstreamError):
-    """The request's head is over the limit."""
-
-    status = 431
-    code = "headers_too_large"
 
 
 class ClientConnection(RequestHandler):

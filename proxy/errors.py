@@ -10,7 +10,8 @@
     │   ├── RequestTimeout         408
     │   ├── PayloadTooLarge        413
     │   ├── UnsupportedCoding      415
-    │   └── UpgradeRequired        426
+    │   ├── UpgradeRequired        426
+    │   └── HeadersTooLarge        431
     ├── UpstreamError              the provider did not answer as it should
     │   ├── ConnectFailed          502   nothing was sent: another try is safe
     │   ├── Disconnected           502   the connection died before a response byte
@@ -169,6 +170,13 @@ class UpgradeRequired(DownstreamError):
     def headers(self) -> list[tuple[str, str]]:
         """Return the headers of the error, the protocol to use instead among them."""
         return [*super().headers(), ("Upgrade", "HTTP/1.1"), ("Connection", "Upgrade")]
+
+
+class HeadersTooLarge(DownstreamError):
+    """The request's head is over the limit."""
+
+    status = 431
+    code = "headers_too_large"
 
 
 class UpstreamError(GatewayError):

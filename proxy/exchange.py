@@ -8,7 +8,7 @@ from proxy.admission import Admission
 from proxy.auth import Caller
 from proxy.bindings import BACKGROUND, CONVERSATION, Binding
 from proxy.downstream import Downstream, Written
-from proxy.errors import BadAnswer, Draining
+from proxy.errors import BadAnswer, Draining, GatewayError
 from proxy.headers import find, render_down
 from proxy.record import Record
 from proxy.relay import Outcome, Relay
@@ -161,7 +161,7 @@ class Exchange:
         body = await self._read_up_to(answer, WHOLE_BODY)
         body = tap.whole(body)
         if tap.cut_short and not answer.framed:
-            raise BadAnswer(LOSSES[Outcome.CUT][1])
+            raise _loss(Outcome.CUT)
         if tap.identified:
             await self._bind()
         await self._confirm()
@@ -205,9 +205,9 @@ class Exchange:
         answer.close()
         if outcome is Outcome.STALLED:
             return downstream.abort()
-        record.error_type, message = LOSSES[outcome]
+        record.error_type, _ = LOSSES[outcome]
         if not downstream.head_sent:
-            raise BadAnswer(message)
+            raise _loss(outcome)
         return downstream.abort()
 
     # -- streams ---------------------------------------------------------------------------------------------------
@@ -238,7 +238,7 @@ class Exchange:
         record.end, message = LOSSES[outcome]
         record.error_type = record.end
         if not downstream.head_sent:
-            raise Draining(message) if outcome is Outcome.STOPPED else BadAnswer(message)
+            raise _loss(outcome)
         event = tap.broken("server_error", message)
         if event is None:
             return downstream.abort()
@@ -306,6 +306,12 @@ class Exchange:
         """Forget a binding once the provider has confirmed that what it leads to is gone."""
         if self._call.forgets and self._call.id is not None:
             await self._services.bindings.forget(self._call.id)
+
+
+def _loss(outcome: Outcome) -> GatewayError:
+    """Make the error for a body that was lost before any of it was passed on."""
+    _, message = LOSSES[outcome]
+    return Draining(message, retry_after=1) if outcome is Outcome.STOPPED else BadAnswer(message)
 
 
 def _announced(answer: Answer) -> int:

@@ -10,7 +10,7 @@ from proxy.errors import GatewayError, printable
 from tests.rig import scripts
 
 TREE = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, GatewayError)]
-LEAVES = [kind for kind in TREE if not kind.__subclasses__()]
+LEAVES = [kind for kind in TREE if not any(below.__module__ == kind.__module__ for below in kind.__subclasses__())]
 EXPLICIT = re.compile(r"[├└]── (\w+) +(\d{3})?")
 
 

@@ -100,25 +100,28 @@ async def test_drain_answers_503_when_no_answer_has_come(background, body, upstr
     assert [line["status"] for line in log_lines(capfd)] == [503]
 
 
-async def test_drain_answers_503_when_no_event_has_come(upstream, valkey):
-    """The head of a stream is held until its first event: it can still tell."""
+@BODIES
+async def test_drain_answers_503_when_no_byte_of_the_body_has_come(body, upstream, valkey):
+    """The head of an answer is held until its first byte: it can still tell."""
+    content_type = "text/event-stream" if "stream" in body else "application/json"
 
     async def script(exchange):
         await exchange.body()
-        await exchange.start_stream()
+        await exchange.start(200, [("Content-Type", content_type), ("Transfer-Encoding", "chunked")])
         await exchange.closed.wait()
 
     upstream.on("POST", "/v1/responses", script)
     async with gateway(config(upstream), redis_url=valkey.url) as gw, gw.connect() as client:
-        await ask(client, STREAMED)
+        await ask(client, body)
         await upstream.received()
         await eventually(lambda: any(exchange._relay for exchange in gw.app._handlers.active))
         await gw.app.drain(AT_ONCE)
         answer = await client.answer()
         await answer.read()
         await nothing_left(gw, upstream)
-        assert await stream_ends(gw) == {"drained": 1}
+        assert await stream_ends(gw) == ({"drained": 1} if "stream" in body else {})
     assert (answer.status, answer.json()["error"]["code"]) == (503, "draining")
+    assert answer.header("Retry-After") == "1"
 
 
 @pytest.mark.parametrize("size", [100, 200_000], ids=["small", "large"])
