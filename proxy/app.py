@@ -132,7 +132,7 @@ class App:
         """Leave the clients that are connected the time to ask once more, and to be told to close."""
         clock = asyncio.get_running_loop().time
         server = self._runner.server
-        while server is not None and server.connections and clock() < until:
+        while server is not None and server.connections and clock() < until:  # noqa: ASYNC110  # nothing announces it
             await asyncio.sleep(LINGER_STEP)
 
     async def close(self) -> None:

@@ -71,8 +71,8 @@ class RawTap:
 class JsonTap:
     """Reads a JSON object's top level; holds back its end until `close` and puts `splice` before it.
 
-    `splice` is a member such as `"provider":"openai"`; empty for none. What is not a JSON object, or has
-    no id, passes untouched. White space without end behind the object is not waited for.
+    `splice` is a member such as `"provider":"openai"`; empty for none. What is not a JSON object, or has none
+    of a response's fields, passes untouched. White space without end behind the object is not waited for.
     `cut_short` tells, once closed, that an object or what came before it has no end.
     """
 
@@ -121,7 +121,7 @@ class JsonTap:
             value = orjson.loads(body)
         except orjson.JSONDecodeError:
             return self.feed(body, 0.0) + self.close()
-        if not isinstance(value, dict) or "id" not in value:
+        if not isinstance(value, dict) or JSON_FIELDS.keys().isdisjoint(value):
             return body
         _put_down(self._record, value)
         self.identified = bool(self._record.response_id)
@@ -141,7 +141,7 @@ class JsonTap:
         scanner = self._scanner
         self.cut_short = scanner is not None and scanner.end is None and self._offset > 0
         rest = self._give_up()
-        if scanner is None or scanner.end is None or "id" not in scanner.values:
+        if scanner is None or scanner.end is None or not scanner.values:
             return rest
         _put_down(self._record, _values(scanner))
         self.identified = bool(self._record.response_id)

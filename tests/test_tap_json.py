@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.record import Record
-from proxy.tap import JsonTap
+from proxy.tap import JSON_FIELDS, JsonTap
 from proxy.usage import Usage
 from tests.rig import wire
 from tests.rig.replay import recordings
@@ -51,7 +51,9 @@ def test_json_tap_adds_one_member_at_the_end_and_changes_nothing_else(members, b
     option = orjson.OPT_INDENT_2 if indented else 0
     body = before + orjson.dumps(value, option=option) + after
     passed, end, record, tap = read(cut(body, size))
-    if len({key.casefold() for key in value}) == len(value):
+    # An ambiguous object, and a field longer than any provider's, are read in whole bodies only.
+    short = all(len(orjson.dumps(value[name])) <= limit for name, limit in JSON_FIELDS.items() if name in value)
+    if short and len({key.casefold() for key in value}) == len(value):
         assert passed + end == spliced(body)
         assert orjson.loads(passed + end) == {**value, "provider": "x"}
         assert (record.response_id, tap.identified) == ("resp_1", True)
