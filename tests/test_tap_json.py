@@ -82,7 +82,9 @@ def assert_read_alike(body):
 @given(st.dictionaries(KEYS, VALUES, max_size=8), SPACE, SPACE, st.booleans())
 def test_json_tap_reads_a_whole_body_as_it_reads_pieces(members, before, after, with_id):
     value = {**members, "id": "resp_1"} if with_id else members
-    if len({key.casefold() for key in value}) == len(value):
+    # An ambiguous object, and a field longer than any provider's, are read in whole bodies only.
+    short = all(len(orjson.dumps(value[name])) <= limit for name, limit in JSON_FIELDS.items() if name in value)
+    if short and len({key.casefold() for key in value}) == len(value):
         assert_read_alike(before + orjson.dumps(value) + after)
 
 
