@@ -13,8 +13,8 @@ STREAMED = {**PLAIN, "stream": True}
 
 
 def timed(upstream, **timeouts):
-    """Make the settings of the provider `main`, with these timeouts in seconds."""
-    return {"providers": {"main": provider(upstream, timeouts=timeouts)}}
+    """Make the settings of the provider `main`, with these timeouts in seconds; no comments break a silence unasked."""
+    return {"providers": {"main": provider(upstream, timeouts={"keep_alive_comment": 3600, **timeouts})}}
 
 
 async def ask(client, body, *, key=ALICE_KEY):
