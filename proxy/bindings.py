@@ -12,6 +12,7 @@ probe a second looks whether it is back. What this process bound or found it sti
 import asyncio
 import hashlib
 import itertools
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -113,8 +114,9 @@ class Bindings:
         self._metrics = metrics
         self._log = log
         self._clock = clock
-        self._known: dict[bytes, Binding] = {}
-        self._queue: dict[bytes, Write] = {}
+        # A plain dict would search its first entry behind all those deleted before it.
+        self._known: OrderedDict[bytes, Binding] = OrderedDict()
+        self._queue: OrderedDict[bytes, Write] = OrderedDict()
         self._wanted = asyncio.Event()
         self._stopping = asyncio.Event()
         self._line: AbstractConnection | None = None
@@ -187,7 +189,7 @@ class Bindings:
         known = self._known
         known.pop(key, None)
         if len(known) >= self._config.cache > 0:
-            del known[next(iter(known))]
+            known.popitem(last=False)
         if self._config.cache:
             known[key] = binding
 
@@ -204,7 +206,7 @@ class Bindings:
 
     def _bound_queue(self) -> None:
         while len(self._queue) > self._config.queue:
-            _release(self._queue.pop(next(iter(self._queue))))
+            _release(self._queue.popitem(last=False)[1])
             self._metrics.binding_dropped()
 
     async def open(self) -> None:
@@ -250,7 +252,7 @@ class Bindings:
             answers = await self._send(batch)
         except (RedisError, OSError) as error:
             self._metrics.redis("bind", "error", self._clock() - started)
-            self._queue = {**batch, **self._queue}
+            self._queue = OrderedDict({**batch, **self._queue})
             self._bound_queue()
             self._change(_state_after(error), error)
             return False

@@ -124,7 +124,7 @@ async def test_relay_binds_before_the_end_of_an_object(upstream):
 
 async def test_relay_takes_nothing_while_it_binds(upstream):
     gate = asyncio.Event()
-    events = wire.stream_events("resp_1", ["x" * 100_000] * 100)
+    events = wire.stream_events("resp_1", ["x" * 100_000] * 40)
     async with moving(upstream, scripts.sse_answer(events), stream_tap()) as one:
         one.bind = gate.wait
         async with connect(one.port) as client:
@@ -234,7 +234,7 @@ async def test_relay_does_not_comment_where_no_comment_has_a_place(tap, upstream
 
 async def test_relay_goes_on_without_a_client_once_detached(upstream):
     gate = asyncio.Event()
-    events = wire.stream_events("resp_1", ["x" * 100_000] * 50)
+    events = wire.stream_events("resp_1", ["x" * 100_000] * 20)
     async with moving(upstream, scripts.sse_answer(events, gates={4: gate}), stream_tap()) as one:
         moved = one.move
 

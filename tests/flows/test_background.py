@@ -44,7 +44,7 @@ async def test_background_response_goes_on_when_its_client_leaves_before_the_ans
 @LEAVING
 async def test_background_stream_goes_on_when_its_client_leaves(how, upstream, valkey, capfd):
     """The provider is read to its end, though more comes than a client's buffers would hold."""
-    events = wire.stream_events(wire.new_id(), ["x" * 100_000] * 60)
+    events = wire.stream_events(wire.new_id(), ["x" * 100_000] * 20)
     gate = asyncio.Event()
     upstream.on("POST", "/v1/responses", scripts.sse_answer(events, gates={5: gate}))
     async with gateway(config(upstream), redis_url=valkey.url) as gw:
@@ -65,7 +65,7 @@ async def test_background_stream_goes_on_when_its_client_leaves(how, upstream, v
 
 async def test_background_stream_goes_on_when_the_client_that_leaves_did_not_read(upstream, valkey):
     """What waited for the client waits no longer."""
-    events = wire.stream_events(wire.new_id(), ["x" * 100_000] * 100)
+    events = wire.stream_events(wire.new_id(), ["x" * 100_000] * 40)
     upstream.on("POST", "/v1/responses", scripts.sse_answer(events))
     async with gateway(config(upstream), redis_url=valkey.url) as gw:
         async with gw.connect(receive_buffer=4096) as client:

@@ -61,7 +61,7 @@ async def test_bytes_behind_the_terminal_event_wait_for_a_slow_client(upstream, 
     monkeypatch.setattr("proxy.relay.TERMINAL_GRACE", 0.01)
     rid = wire.new_id()
     tail = [b": %d\n\n" % number + b"x: " + BLOCK + b"\n\n" for number in range(20)]
-    big = wire.stream_events(rid, ["x" * 100_000] * 60)
+    big = wire.stream_events(rid, ["x" * 100_000] * 40)
     upstream.on("POST", "/v1/responses", scripts.sse_answer([*big, *tail, b"data: [DONE]\n\n"]))
     async with gateway(config(upstream), redis_url=valkey.url) as gw, gw.connect(receive_buffer=4096) as client:
         await ask(client, STREAMED)

@@ -19,7 +19,6 @@ HTML = b"<html><body><h1>Bad Gateway</h1></body></html>"
 HUGE = "x" * 200_000
 
 
-@BODIES
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
 @pytest.mark.parametrize(
     ("status", "content", "content_type", "error_type"),
@@ -34,13 +33,13 @@ HUGE = "x" * 200_000
     ],
     ids=["400", "429", "xai", "blank", "html", "event-stream", "huge"],
 )
-async def test_error_passes_as_it_is(status, content, content_type, error_type, framing, body, upstream, valkey, capfd):
+async def test_error_passes_as_it_is(status, content, content_type, error_type, framing, upstream, valkey, capfd):
     """Status, body and type are the provider's, to the byte; so is what tells a client when to come back."""
     headers = [("Retry-After", "7"), ("x-should-retry", "true"), ("x-request-id", "req_1"), ("Set-Cookie", "a=b")]
     script = scripts.answer(content, status, headers, content_type=content_type, framing=framing)
     upstream.on("POST", "/v1/responses", script)
     async with gateway(config(upstream), redis_url=valkey.url) as gw:
-        answer = await create(gw, body)
+        answer = await create(gw, STREAMED)
         assert await gw.metric("responses_proxy_requests_total", code=str(status)) == 1
         assert await stream_ends(gw) == {}
     assert (answer.status, answer.body, answer.end) == (status, content, "complete")

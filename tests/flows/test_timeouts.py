@@ -208,7 +208,7 @@ async def test_client_that_never_reads_is_given_up(kind, upstream, valkey, capfd
 
 async def test_client_that_reads_slowly_is_not_given_up(upstream, valkey):
     """Some progress within the bound is enough; the provider's silence meanwhile is the client's doing."""
-    events = wire.stream_events(wire.new_id(), ["x" * 10_000] * 600)
+    events = wire.stream_events(wire.new_id(), ["x" * 10_000] * 300)
     upstream.on("POST", "/v1/responses", scripts.sse_answer(events))
     configured = config(**timed(upstream, idle=0.4))
     async with gateway(configured, redis_url=valkey.url) as gw, gw.connect(receive_buffer=4096) as client:
