@@ -10,7 +10,7 @@ from contextlib import suppress
 from aiohttp import web
 
 from proxy.auth import REASONS, Keys
-from proxy.bindings import OPERATIONS, Bindings, connect
+from proxy.bindings import OPERATIONS, Bindings
 from proxy.catalogue import Catalogue
 from proxy.config import Config, ProviderConfig, Secret
 from proxy.downstream import Server
@@ -53,8 +53,7 @@ class App:
         self._config = config
         self._log = Log(_write_lines, time.time)
         self._metrics = Metrics(providers=config.providers, models=_configured_models(config))
-        redis = connect(redis_url, config.bindings.ack_timeout)
-        self._bindings = Bindings(redis, config.bindings, metrics=self._metrics, log=self._log, clock=time.monotonic)
+        self._bindings = Bindings(redis_url, config.bindings, metrics=self._metrics, log=self._log, clock=time.monotonic)
         self._upstreams = {
             name: Upstream(name, REGISTRY[provider.kind], _located(provider, sandbox_url), config.limits)
             for name, provider in config.providers.items()

@@ -17,10 +17,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -29,21 +25,18 @@ from proxy.config import BindingsConfig
 from proxy.errors import BindingsUnavailable
 from proxy.logs import Log
 from proxy.metrics import Metrics
+from proxy.redisline import Command, RedisLine
 
 BATCH = 256
 """Commands in one pipeline at most."""
 PROBE_INTERVAL = 1.0
 """Seconds between two tries while Redis is away."""
-CONNECTIONS = 32
 
 OPERATIONS = ("find", "bind")
 """What is asked of Redis; `bind` is one pipeline. The values of the `operation` label."""
 
 UP, READ_ONLY, DOWN = "up", "read_only", "down"
 BACKGROUND, CONVERSATION = 1, 2
-
-
-Command = tuple[str | bytes | int, ...]
 
 
 class Binding(NamedTuple):
@@ -83,32 +76,19 @@ def key_of(response_id: str) -> bytes:
     return b"b" + hashlib.blake2b(response_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def connect(url: str, timeout: float) -> Redis:
-    """Make a client whose every step is bounded by `timeout` seconds; a stale connection is retried once."""
-    pool = BlockingConnectionPool.from_url(
-        url,
-        timeout=timeout,
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
-        max_connections=CONNECTIONS,
-        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
-    )
-    return Redis.from_pool(pool)
-
-
 class Bindings:
     """The bindings of one process. `clock` returns seconds; `run` has to run for writes to happen."""
 
     def __init__(
         self,
-        redis: Redis,
+        url: str,
         config: BindingsConfig,
         *,
         metrics: Metrics,
         log: Log,
         clock: Callable[[], float],
     ) -> None:
-        self._redis = redis
+        self._url = url
         self._config = config
         self._ttl = max(1, int(config.ttl_days * 86_400))
         self._metrics = metrics
@@ -119,7 +99,8 @@ class Bindings:
         self._queue: OrderedDict[bytes, Write] = OrderedDict()
         self._wanted = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._line: AbstractConnection | None = None
+        self._line: RedisLine | None = None
+        self._connecting = asyncio.Lock()
         self.state = UP
 
     def __len__(self) -> int:
@@ -176,7 +157,7 @@ class Bindings:
     async def _get(self, key: bytes) -> bytes | None:
         started = self._clock()
         try:
-            packed = await self._redis.get(key)
+            (packed,) = await self._ask([("GET", key)])
         except (RedisError, OSError) as error:
             self._metrics.redis("find", "error", self._clock() - started)
             self._change(_state_after(error), error)
@@ -221,8 +202,8 @@ class Bindings:
             # Nobody may wait for what is no longer written.
             self.state = DOWN
             self._release_queue()
-            await self._hang_up()
-        await self._redis.aclose()
+            if self._line is not None:
+                self._line.close()
 
     async def _write_on(self) -> None:
         while not self._stopping.is_set():
@@ -274,9 +255,9 @@ class Bindings:
     async def _send(self, batch: dict[bytes, Write]) -> list[bool]:
         """Write a batch; return for each write whether it stands: what another tenant bound is not replaced."""
         if not batch:
-            await self._converse([("PING",)])
+            await self._ask([("PING",)])
             return []
-        replies = await self._converse([self._command(key, write) for key, write in batch.items()])
+        replies = await self._ask([self._command(key, write) for key, write in batch.items()])
         answers: list[bool] = []
         again: list[Command] = []
         for (key, write), before in zip(batch.items(), replies, strict=True):
@@ -285,7 +266,7 @@ class Bindings:
             if write.value is not None and isinstance(before, bytes) and not foreign and before != write.value:
                 again.append(("SET", key, write.value, "EX", self._ttl))
         if again:
-            await self._converse(again)
+            await self._ask(again)
         return answers
 
     def _command(self, key: bytes, write: Write) -> Command:
@@ -293,28 +274,22 @@ class Bindings:
             return ("DEL", key)
         return ("SET", key, write.value, "NX", "GET", "EX", self._ttl)
 
-    async def _converse(self, commands: list[Command]) -> list[Any]:
-        """Send commands over the connection kept for writing, or over a new one where that turned out stale."""
-        kept = self._line is not None
-        while True:
-            if self._line is None:
-                self._line = await self._redis.connection_pool.get_connection()  # type: ignore[no-untyped-call]
-            try:
-                return await _exchange(self._line, commands)
-            except ResponseError:
-                raise
-            except BaseException as error:
-                await self._hang_up()
-                if not kept or not isinstance(error, RedisConnectionError):
-                    raise
-                kept = False
+    async def _ask(self, commands: list[Command]) -> list[Any]:
+        """Send commands over the connection that is kept, or over a new one where that turned out stale.
 
-    async def _hang_up(self) -> None:
-        """Close the connection kept for writing: its replies can no longer be told apart."""
-        line, self._line = self._line, None
-        if line is not None:
-            await line.disconnect(nowait=True)
-            await self._redis.connection_pool.release(line)
+        Raises the first error among the replies.
+        """
+        line = self._line
+        if line is not None and not line.closed:
+            with suppress(RedisConnectionError):
+                return _without_error(await line.ask(commands))
+        return _without_error(await (await self._connected()).ask(commands))
+
+    async def _connected(self) -> RedisLine:
+        async with self._connecting:
+            if self._line is None or self._line.closed:
+                self._line = await RedisLine.open(self._url, self._config.ack_timeout)
+            return self._line
 
     def _change(self, state: str, error: Exception | None = None) -> None:
         if state == self.state:
@@ -330,21 +305,10 @@ class Bindings:
             _release(write)
 
 
-async def _exchange(line: AbstractConnection, commands: list[Command]) -> list[Any]:
-    """Send commands in one piece and read every reply, then raise the first error among them.
-
-    `Pipeline` does the same at three times the cost.
-    """
-    replies: list[Any] = []
-    failed: ResponseError | None = None
-    await line.send_packed_command(line.pack_commands(commands))
-    for _ in commands:
-        try:
-            replies.append(await line.read_response())
-        except ResponseError as error:
-            failed = failed or error
-    if failed is not None:
-        raise failed
+def _without_error(replies: list[Any]) -> list[Any]:
+    for reply in replies:
+        if isinstance(reply, ResponseError):
+            raise reply
     return replies
 
 

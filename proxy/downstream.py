@@ -86,6 +86,11 @@ class ClientConnection(RequestHandler):
             if self._head_bytes > self.max_field_size:
                 self._refuse(_headers_too_large())
 
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 - aiohttp's signature
+        """Go on where reading was paused; aiohttp asks after every read, and would run the parser over nothing."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget the deadline with the connection."""
         self._drop_deadline()

@@ -40,6 +40,11 @@ class Connection(ResponseHandler):
         if self.on_data is not None:
             self.on_data()
 
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 - aiohttp's signature
+        """Go on where reading was paused; aiohttp asks after every read, and would run the parser over nothing."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """Let the parser draw its conclusion, then tell whoever relays or waits to write."""
         payload = self._payload

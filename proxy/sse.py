@@ -100,17 +100,22 @@ def _last_boundary(data: bytearray, start: int) -> int:
 def split(block: bytes) -> Iterator[bytes]:
     """Yield the events of a block that ends behind a complete event."""
     start = 0
-    for found in BOUNDARY.finditer(block):
-        yield block[start : found.end()]
-        start = found.end()
+    if b"\r" not in block:
+        while (at := block.find(b"\n\n", start)) >= 0:
+            yield block[start : at + 2]
+            start = at + 2
+    else:
+        for found in BOUNDARY.finditer(block):
+            yield block[start : found.end()]
+            start = found.end()
     if start < len(block):
         yield block[start:]
 
 
 def data_of(event: bytes) -> bytes:
     """Return an event's data, its lines joined; empty for comments and events without any."""
-    lines = [_value(line) for line in LINE_END.split(event) if line.startswith(b"data:") or line == b"data"]
-    return b"\n".join(lines)
+    lines = LINE_END.split(event) if b"\r" in event else event.split(b"\n")
+    return b"\n".join([_value(line) for line in lines if line.startswith(b"data:") or line == b"data"])
 
 
 def _value(line: bytes) -> bytes:

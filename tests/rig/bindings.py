@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from proxy.bindings import Bindings, connect
+from proxy.bindings import Bindings
 from proxy.config import BindingsConfig
 from proxy.logs import Log
 from proxy.metrics import BINDINGS_DROPPED, REDIS_OPERATIONS, Metrics
@@ -22,9 +22,8 @@ class Running(Bindings):
         self._written: list[bytes] = []
         self._counted = Metrics(providers=["main"], models=[])
         self._writing: asyncio.Task[None] | None = None
-        redis = connect(url, config.ack_timeout)
         log = Log(self._written.append, time.time)
-        super().__init__(redis, config, metrics=self._counted, log=log, clock=time.monotonic)
+        super().__init__(url, config, metrics=self._counted, log=log, clock=time.monotonic)
 
     async def start(self) -> None:
         """Look whether the server is there, and begin to write."""

@@ -1,0 +1,124 @@
+"""One connection to Redis, over which groups of commands go in one write and their replies come back in order.
+
+redis-py makes the connection: URL, TLS, authentication, protocol version. Its transport is then taken over, because
+reading a reply through redis-py takes a timer and three coroutines, which cost more than the rest of a binding.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import hiredis
+from redis.asyncio import ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import InvalidResponse, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+Command = tuple[str | bytes | int, ...]
+
+
+class _Group(NamedTuple):
+    """Commands under way: how many, the replies there are, and who waits for all of them."""
+
+    size: int
+    replies: list[Any]
+    waiter: asyncio.Future[list[Any]]
+
+
+class RedisLine(asyncio.Protocol):
+    """An open connection. A group that is not answered within `timeout` seconds of its turn ends the connection."""
+
+    def __init__(self, writer: asyncio.StreamWriter, timeout: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        # Kept to the end: a StreamWriter that is collected closes its transport.
+        self._writer = writer
+        self._transport = writer.transport
+        self._timeout = timeout
+        self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=ResponseError)
+        self._groups: deque[_Group] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._transport.set_protocol(self)
+
+    @classmethod
+    async def open(cls, url: str, timeout: float) -> "RedisLine":
+        """Connect. Raises what redis-py raises; every step is bounded by `timeout` seconds."""
+        made = ConnectionPool.from_url(
+            url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0)
+        ).make_connection()
+        try:
+            await made.connect()
+            writer: asyncio.StreamWriter = made._writer  # noqa: SLF001
+            return cls(writer, timeout)
+        finally:
+            # It would warn that nobody closed it, and close what is ours now.
+            made._reader = made._writer = None  # noqa: SLF001
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection can take no more commands."""
+        return self._transport.is_closing()
+
+    def ask(self, commands: Sequence[Command]) -> asyncio.Future[list[Any]]:
+        """Send commands; the future holds their replies, errors among them as `ResponseError` objects.
+
+        It raises a ConnectionError or TimeoutError of redis-py's where the connection does not live to bring them all.
+        """
+        waiter: asyncio.Future[list[Any]] = self._loop.create_future()
+        if self.closed:
+            waiter.set_exception(RedisConnectionError("The connection to Redis is closed."))
+            return waiter
+        if not self._groups:
+            self._timer = self._loop.call_later(self._timeout, self._late)
+        self._groups.append(_Group(len(commands), [], waiter))
+        self._transport.write(b"".join(map(hiredis.pack_command, commands)))
+        return waiter
+
+    def close(self) -> None:
+        """Close the connection; whoever still waits is told."""
+        self._fail(RedisConnectionError("The connection to Redis was closed."))
+
+    def data_received(self, data: bytes) -> None:
+        """Hand out the replies that are complete."""
+        self._reader.feed(data)
+        try:
+            while self._groups and (reply := self._reader.gets()) is not False:
+                if not isinstance(reply, hiredis.PushNotification):
+                    self._take(reply)
+        except InvalidResponse as error:
+            self._fail(error)
+
+    def _take(self, reply: object) -> None:
+        group = self._groups[0]
+        group.replies.append(reply)
+        if len(group.replies) < group.size:
+            return
+        self._groups.popleft()
+        if not group.waiter.done():
+            group.waiter.set_result(group.replies)
+        self._stop_timer()
+        if self._groups:
+            self._timer = self._loop.call_later(self._timeout, self._late)
+
+    def _late(self) -> None:
+        self._fail(RedisTimeoutError(f"Redis did not answer within {self._timeout:g} s."))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever waits."""
+        self._fail(RedisConnectionError(f"The connection to Redis was lost: {exc or 'closed by the server'}."))
+
+    def _fail(self, error: Exception) -> None:
+        self._stop_timer()
+        # What is still to come can no longer be told apart.
+        self._transport.abort()
+        while self._groups:
+            waiter = self._groups.popleft().waiter
+            if not waiter.done():
+                waiter.set_exception(error)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
