@@ -53,7 +53,9 @@ class App:
         self._config = config
         self._log = Log(_write_lines, time.time)
         self._metrics = Metrics(providers=config.providers, models=_configured_models(config))
-        self._bindings = Bindings(redis_url, config.bindings, metrics=self._metrics, log=self._log, clock=time.monotonic)
+        self._bindings = Bindings(
+            redis_url, config.bindings, metrics=self._metrics, log=self._log, clock=time.monotonic
+        )
         self._upstreams = {
             name: Upstream(name, REGISTRY[provider.kind], _located(provider, sandbox_url), config.limits)
             for name, provider in config.providers.items()

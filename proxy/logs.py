@@ -10,6 +10,8 @@ from proxy.record import Record
 
 _BATCH = 64
 """Lines kept at most before they are written without waiting for the flush."""
+PHASES = tuple((f"{phase}_ms", phase) for phase in ("routed", "connected", "head_received", "bound", "first_chunk"))
+KNOWN_LATER = ("response_id", "upstream_request_id", "error_type", "end", "retried")
 
 
 class Log:
@@ -50,6 +52,7 @@ class Log:
 
 def render_exchange(record: Record, now: float) -> dict[str, Any]:
     """Describe an exchange: who, what, where to, how it ended and how long each phase took (milliseconds)."""
+    started, elapsed = record.started, record.ended - record.started
     line: dict[str, Any] = {
         "time": now,
         "event": "exchange",
@@ -60,32 +63,24 @@ def render_exchange(record: Record, now: float) -> dict[str, Any]:
         "model": record.model,
         "caller": record.caller,
         "tenant": record.tenant,
-        "total_ms": _since(record, record.ended),
-        "overhead_ms": round((record.ended - record.started - record.waited) * 1000, 3),
+        "total_ms": _milliseconds(elapsed),
+        "overhead_ms": _milliseconds(elapsed - record.waited),
         "bytes_in": record.bytes_in,
         "bytes_out": record.bytes_out,
     }
-    phases = (
-        ("routed_ms", record.routed),
-        ("connected_ms", record.connected),
-        ("head_received_ms", record.head_received),
-        ("bound_ms", record.bound),
-        ("first_chunk_ms", record.first_chunk),
-    )
-    line.update((name, _since(record, at)) for name, at in phases if at)
-    known = (
-        ("response_id", record.response_id),
-        ("upstream_request_id", record.upstream_request_id),
-        ("error_type", record.error_type),
-        ("end", record.end),
-    )
-    line.update(pair for pair in known if pair[1])
-    if record.retried:
-        line["retried"] = True
+    for name, field in PHASES:
+        at = getattr(record, field)
+        if at:
+            line[name] = _milliseconds(at - started)
+    for name in KNOWN_LATER:
+        value = getattr(record, name)
+        if value:
+            line[name] = value
     if record.usage is not None:
         line["tokens"] = record.usage._asdict()
     return line
 
 
-def _since(record: Record, at: float) -> float:
-    return round((at - record.started) * 1000, 3)
+def _milliseconds(seconds: float) -> float:
+    """Round to whole microseconds; `round` itself takes ten times as long."""
+    return int(seconds * 1_000_000 + 0.5) / 1000

@@ -12,6 +12,7 @@ import orjson
 
 from proxy.providers.base import FULL
 from proxy.record import ENDS, Record
+from proxy.usage import Usage
 
 Labels = tuple[str, ...]
 
@@ -31,6 +32,8 @@ MAX_LABEL_LENGTH = 128
 
 DURATION_BUCKETS = tuple(0.01 * 2**power for power in range(18))
 TOKEN_BUCKETS = tuple(4.0**power for power in range(14))
+MAX_TOKENS = int(TOKEN_BUCKETS[-1])
+"""A number past the last bucket is the provider's mistake; unbounded, it would overflow the snapshot."""
 OWN_TIME_BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
 
@@ -267,12 +270,17 @@ class Metrics:
             if record.chunks > 1:
                 self._output_chunk.observe(labels, (record.last_chunk - record.first_chunk) / (record.chunks - 1))
         if record.usage is not None:
-            # A number past the last bucket is the provider's mistake; unbounded, it would overflow the snapshot.
-            counts = [min(count, int(TOKEN_BUCKETS[-1])) for count in record.usage]
-            for token_type, count in zip(TOKEN_TYPES, counts, strict=True):
-                self._tokens.add((provider, model, token_type), count)
-            self._token_usage.observe((*labels, "input"), counts[0])
-            self._token_usage.observe((*labels, "output"), counts[2])
+            self._settle_usage(record.usage, labels)
+
+    def _settle_usage(self, usage: Usage, labels: Labels) -> None:
+        (_, _, provider, model) = labels
+        for token_type, count in zip(TOKEN_TYPES, usage, strict=True):
+            # Nothing to add where nothing was used, but a series that is there counts from zero.
+            key = (provider, model, token_type)
+            if count or key not in self._tokens.cells:
+                self._tokens.add(key, min(count, MAX_TOKENS))
+        self._token_usage.observe((*labels, "input"), min(usage.input, MAX_TOKENS))
+        self._token_usage.observe((*labels, "output"), min(usage.output, MAX_TOKENS))
 
     def serving(self, provider: str) -> Level:
         """Return the gauge of requests this provider is serving, to be entered for one request's time."""

@@ -31,6 +31,7 @@ class Connection(ResponseHandler):
         self.lease: aiohttp.connector.Connection | None = None
         self.idle_since = 0.0
         self.bytes_received = False
+        """Whether any have come since the connection was leased, or, while it is idle, since it was given back."""
         self._progress: asyncio.Future[None] | None = None
 
     def data_received(self, data: bytes) -> None:
@@ -111,8 +112,9 @@ class Pool:
         """Return the idle connection used last, or a new one; what aiohttp raises passes."""
         while self._idle:
             connection = self._idle.pop()
-            # One that brought bytes nobody had asked for would pass them for the answer to the next request.
-            if connection.should_close or not connection.is_connected() or self._expired(connection):
+            # Bytes nobody had asked for would pass for the answer to the next request, or for its beginning.
+            unasked = connection.bytes_received or connection.should_close
+            if unasked or not connection.is_connected() or self._expired(connection):
                 connection.hang_up()
             else:
                 self._leased.add(connection)
@@ -132,6 +134,7 @@ class Pool:
         connection.on_data = None
         if reusable and not connection.should_close:
             connection.idle_since = monotonic()
+            connection.bytes_received = False
             self._idle.append(connection)
             self._drop_expired()
         else:

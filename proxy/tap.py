@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from proxy.dialects.responses import ENDS, LIFECYCLE, keep_opened, render_error, render_failed
+from proxy.dialects.responses import ENDS, LIFECYCLE, MAX_OPENED, keep_opened, render_error, render_failed
 from proxy.envelope import ObjectScanner, ScanError
 from proxy.record import Record
 from proxy.sse import Framer, data_of, split
@@ -155,7 +155,7 @@ class JsonTap:
 class StreamTap:
     """Reads a stream of Responses events; returns whole events only (see `sse.Framer`).
 
-    Keeps the last sequence number and the skeleton of the response, so that a stream the provider
+    Keeps the last sequence number and the response as it was opened, so that a stream the provider
     left can be ended by a well-formed `response.failed`.
     """
 
@@ -163,9 +163,9 @@ class StreamTap:
         "_framer",
         "_large",
         "_last",
+        "_opened",
         "_record",
         "_sequence",
-        "_skeleton",
         "finished",
         "identified",
     )
@@ -177,7 +177,7 @@ class StreamTap:
         self._framer = Framer(limit)
         self._last = b""
         self._sequence = -1
-        self._skeleton = b""
+        self._opened = b""
         self._large: _LargeEvent | None = None
 
     @property
@@ -219,7 +219,7 @@ class StreamTap:
             self._note_sequence(block)
         elif b'"sequence_number"' in block:
             self._last = block
-        if not self._skeleton:
+        if not self._opened:
             self._read_opening(block)
         if _TERMINAL.search(block) is not None:
             for event in split(block):
@@ -228,8 +228,9 @@ class StreamTap:
     def _read_opening(self, block: bytes) -> None:
         for event in split(block):
             if b'"response"' in event:
-                self._open(_loads(data_of(event)))
-            if self._skeleton:
+                data = data_of(event)
+                self._open(_loads(data), data)
+            if self._opened:
                 break
 
     def _read_apart(self, block: bytes, *, was_oversized: bool) -> None:
@@ -247,26 +248,26 @@ class StreamTap:
         if end < len(block):
             large = self._large = _LargeEvent()
             large.feed(block[end:])
-        if framer.oversized and large is not None and not self._skeleton:
+        if framer.oversized and large is not None and not self._opened:
             self._read_large(large.read(), whole=False)
 
     def _read_large(self, value: dict[str, Any], *, whole: bool) -> None:
         """Take what an oversized event tells: the response's id at once, its end only when it is `whole`."""
         if _kind(value) in LIFECYCLE:
-            self._open(value)
+            self._open(value, b"")
         if not whole:
             return
         if isinstance(value.get("sequence_number"), int):
             self._sequence = max(self._sequence, value["sequence_number"])
         self._note_end(value)
 
-    def _open(self, value: dict[str, Any]) -> None:
+    def _open(self, value: dict[str, Any], data: bytes) -> None:
         """Take the first event that carries the response."""
         response = value.get("response")
         known = response.get("id") if isinstance(response, dict) else None
-        if known and isinstance(known, str) and isinstance(response, dict) and not self._skeleton:
+        if known and isinstance(known, str) and isinstance(response, dict) and not self._opened:
             _put_down(self._record, response)
-            self._skeleton = keep_opened(response)
+            self._opened = data if 0 < len(data) <= MAX_OPENED else b'{"response":%b}' % keep_opened(response)
             self.identified = True
 
     def _note_end(self, value: dict[str, Any]) -> None:
@@ -301,9 +302,9 @@ class StreamTap:
             return None
         self._note_sequence(self._last)
         sequence = self._sequence + 1
-        if not self._skeleton:
+        if not self._opened:
             return render_error(sequence, code, message)
-        return render_failed(self._skeleton, sequence, code, message)
+        return render_failed(keep_opened(_loads(self._opened)["response"]), sequence, code, message)
 
 
 class _LargeEvent:

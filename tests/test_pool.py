@@ -52,11 +52,13 @@ async def test_connection_idle_for_too_long_is_not_taken(pool, upstream, monkeyp
     await eventually(lambda: upstream.open_connections == 1)
 
 
-async def test_connection_that_brought_bytes_unasked_is_not_taken(pool):
-    """They would pass for the answer to the next request."""
+@pytest.mark.parametrize("unasked", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 2"], ids=["answer", "beginning"])
+async def test_connection_that_brought_bytes_unasked_is_not_taken(unasked, pool):
+    """They would pass for the answer to the next request, or for its beginning."""
     first = await pool.take()
+    first.set_response_params()
     pool.give_back(first, reusable=True)
-    first.data_received(b"HTTP/1.1 200 OK\r\n\r\n")
+    first.data_received(unasked)
     assert await pool.take() is not first
 
 
