@@ -77,11 +77,16 @@ class Admission:
         router, caller = self._services.router, self._caller
         only = len(router.allowed(caller)) == 1
 
-        def by_model() -> Route | None:
-            return router.by_model(caller, upload.envelope.model) if upload.model_seen else None
+        found: Route | None = None
 
-        await upload.look_ahead(lambda: by_model() is not None or (only and upload.model_seen))
-        return by_model()
+        def decided() -> bool:
+            nonlocal found
+            if upload.model_seen:
+                found = router.by_model(caller, upload.envelope.model)
+            return found is not None or (only and upload.model_seen)
+
+        await upload.look_ahead(decided)
+        return found
 
     def _default(self, model: str | None) -> Route:
         route = self._services.router.default(self._caller)

@@ -88,6 +88,7 @@ class Bindings:
         log: Log,
         clock: Callable[[], float],
     ) -> None:
+        self._loop = asyncio.get_running_loop()
         self._url = url
         self._config = config
         self._ttl = max(1, int(config.ttl_days * 86_400))
@@ -176,7 +177,7 @@ class Bindings:
 
     async def _write(self, key: bytes, value: bytes | None) -> bool:
         """Queue a write; wait for it while Redis is there. False where another tenant's binding stands."""
-        waiter = asyncio.get_running_loop().create_future() if self.state == UP else None
+        waiter = self._loop.create_future() if self.state == UP else None
         replaced = self._queue.pop(key, None)
         if replaced is not None:
             _release(replaced, accepted=False)

@@ -58,10 +58,11 @@ def new_request_id() -> str:
 class ClientConnection(RequestHandler):
     """One client's connection: a request's head has to arrive in time; errors have OpenAI's shape."""
 
-    __slots__ = ("_head_bytes", "_head_deadline", "_header_timeout", "on_writable")
+    __slots__ = ("_head_bytes", "_head_deadline", "_header_timeout", "loop", "on_writable")
 
     def __init__(self, server: "Server", *, header_timeout: float, **kwargs: Any) -> None:
         super().__init__(server, **kwargs)
+        self.loop = self._loop
         self._header_timeout = header_timeout
         self._head_deadline: asyncio.TimerHandle | None = None
         self._head_bytes = 0

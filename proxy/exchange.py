@@ -56,7 +56,7 @@ class Exchange:
         self._caller = caller
         self._downstream = downstream
         self._record = record
-        self._task = asyncio.current_task()
+        self._task = asyncio.current_task(downstream.connection.loop)
         self._admission = Admission(services, call, caller, downstream.request, record)
         self._binding_time = 0.0
         self._sending: Sending | None = None

@@ -26,6 +26,8 @@ class Connection(ResponseHandler):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
+        self.loop = loop
+        """Asking asyncio for it is a system call, up to Python 3.11."""
         self.on_data: Callable[[], None] | None = None
         self.exchanges = 0
         self.lease: aiohttp.connector.Connection | None = None

@@ -43,11 +43,12 @@ class RedisLine(asyncio.Protocol):
         self._transport.set_protocol(self)
 
     @classmethod
-    async def open(cls, url: str, timeout: float) -> "RedisLine":
+    async def open(cls, url: str, timeout: float) -> "RedisLine":  # noqa: ASYNC109 - a setting of the socket
         """Connect. Raises what redis-py raises; every step is bounded by `timeout` seconds."""
-        made = ConnectionPool.from_url(
+        pool = ConnectionPool.from_url(
             url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0)
-        ).make_connection()
+        )
+        made = pool.make_connection()  # type: ignore[no-untyped-call]
         try:
             await made.connect()
             writer: asyncio.StreamWriter = made._writer  # noqa: SLF001
@@ -73,7 +74,8 @@ class RedisLine(asyncio.Protocol):
         if not self._groups:
             self._timer = self._loop.call_later(self._timeout, self._late)
         self._groups.append(_Group(len(commands), [], waiter))
-        self._transport.write(b"".join(map(hiredis.pack_command, commands)))
+        # hiredis's own stub knows of commands of one word only.
+        self._transport.write(b"".join([hiredis.pack_command(command) for command in commands]))  # type: ignore[arg-type]
         return waiter
 
     def close(self) -> None:

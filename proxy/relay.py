@@ -65,7 +65,7 @@ class Relay:
         self._tap = tap
         self._head = head
         self._timeouts = timeouts
-        self._loop = asyncio.get_running_loop()
+        self._loop = answer.connection.loop
         self._held = b""
         self._binding = False
         self._pumping = self._more = False

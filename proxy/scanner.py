@@ -36,6 +36,7 @@ class _Plan(NamedTuple):
     """What depends on the set of wanted fields alone: how to get to them, and what may be taken for them."""
 
     match: grammar.Match
+    names: Mapping[bytes, str]
     folded: Mapping[str, str]
     quoted: Mapping[bytes, str]
 
@@ -44,6 +45,7 @@ class _Plan(NamedTuple):
 def _plan(names: tuple[str, ...]) -> _Plan:
     return _Plan(
         grammar.compile_members(names),
+        {name.encode(): name for name in names},
         {_fold(name): name for name in names},
         {b'"%b"' % name.lower().encode(): name for name in names},
     )
@@ -127,11 +129,12 @@ class ObjectScanner:
     # The steps. Each reads on from `position`, sets the step that is next and returns where it stopped.
 
     def _before(self, buffer: bytes, position: int) -> int:
-        position = grammar.match_space(buffer, position).end()
-        if position == len(buffer):
-            return position
         if buffer[position] != _OPEN:
-            raise _not_an_object(buffer[position])
+            position = grammar.match_space(buffer, position).end()
+            if position == len(buffer):
+                return position
+            if buffer[position] != _OPEN:
+                raise _not_an_object(buffer[position])
         self._step = ObjectScanner._first
         return position + 1
 
@@ -148,12 +151,14 @@ class ObjectScanner:
         """Take all members that matches can, then the next one step by step."""
         if not self._fast:
             return self._key(buffer, position)
+        step_over, names = self._plan.match, self._plan.names
         while True:
-            match = self._plan.match(buffer, position)
+            match = step_over(buffer, position)
             position = match.end()
             if match.lastindex is None:
                 break
-            self._note(self._claim(match[1].decode()), match[2], self._base + match.start(2))
+            name, raw = match.group(1, 2)
+            self._note(self._claim(names[name]), raw, self._base + match.start(2))
             if buffer[position - 1] == _CLOSE:
                 self._step = ObjectScanner._after
                 return position - 1
@@ -314,9 +319,10 @@ class ObjectScanner:
         return end
 
     def _note(self, name: str, raw: bytes, start: int) -> None:
-        if len(raw) <= self._wanted[name] or self._fits(name, len(raw)):
+        length = len(raw)
+        if length <= self._wanted[name] or self._fits(name, length):
             self.values[name] = raw
-            self.spans[name] = (start, start + len(raw))
+            self.spans[name] = (start, start + length)
 
     def _keep(self, name: str, part: bytes) -> None:
         """Keep what this chunk holds of a wanted value that goes on in the next."""

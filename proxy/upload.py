@@ -14,7 +14,7 @@ from aiohttp import web
 
 from proxy.codings import Decoder, decoder
 from proxy.config import Limits
-from proxy.envelope import Envelope, EnvelopeScanner, ScanError
+from proxy.envelope import EnvelopeScanner, ScanError
 from proxy.errors import BadRequest, PayloadTooLarge, RequestTimeout
 
 IDENTITY = ("", "identity")
@@ -37,6 +37,7 @@ class Upload:
         "_scanner",
         "_started",
         "ended",
+        "envelope",
         "received",
         "waited",
     )
@@ -45,8 +46,12 @@ class Upload:
         self._content = request.content
         self._limits = limits
         self._scanner = EnvelopeScanner(max_depth=limits.max_json_depth)
+        self.envelope = self._scanner.envelope
+        """What the body has said so far."""
         self._decoder: Decoder | None = None
         self._length: int | None = request.content_length
+        if self._length is not None and self._length > limits.max_body_bytes:
+            raise self._too_large()
         if request.headers.get("Transfer-Encoding", "chunked").lower() != "chunked":
             raise BadRequest("Transfer-Encoding must be 'chunked' and nothing else.", code="malformed_request")
         coding = ", ".join(request.headers.getall("Content-Encoding", ())).strip().lower()
@@ -54,8 +59,6 @@ class Upload:
             limit, ratio = limits.max_body_bytes, limits.max_decompression_ratio
             self._decoder = decoder(coding, max_output=limit, max_ratio=ratio)
             self._length = None
-        if request.content_length is not None and request.content_length > limits.max_body_bytes:
-            raise self._too_large()
         self._pieces: Iterator[bytes] = iter(())
         self._next: bytes | None = None
         self._held = bytearray()
@@ -66,11 +69,6 @@ class Upload:
         self.ended = False
         self.received = 0
         self.waited = 0.0
-
-    @property
-    def envelope(self) -> Envelope:
-        """What the body has said so far."""
-        return self._scanner.envelope
 
     @property
     def model_seen(self) -> bool:

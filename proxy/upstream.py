@@ -4,7 +4,6 @@ A request is written straight to the connection and its answer is read from aioh
 `ClientSession.request` alone costs as much as the rest of an exchange.
 """
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -104,7 +103,7 @@ class Line:
 
     async def answer(self, *, bounded: bool = True) -> Answer:
         """Wait for the head of the answer; `bounded` by the first-byte timeout."""
-        deadline = asyncio.get_running_loop().call_later(self._timeout, self._late) if bounded else None
+        deadline = self.connection.loop.call_later(self._timeout, self._late) if bounded else None
         try:
             message, body = await self._final_head()
         except FOREIGN as error:

@@ -16,18 +16,15 @@ def parse_usage(value: Any) -> Usage | None:
     """Read a `usage` object; None where it is absent, null or not one."""
     if not isinstance(value, dict) or "input_tokens" not in value:
         return None
-    return Usage(
-        _count(value.get("input_tokens")),
+    counts = [
+        value["input_tokens"],
         _detail(value.get("input_tokens_details"), "cached_tokens"),
-        _count(value.get("output_tokens")),
+        value.get("output_tokens"),
         _detail(value.get("output_tokens_details"), "reasoning_tokens"),
-    )
+    ]
+    # Counters only grow: anything that is not a natural number counts as nothing.
+    return Usage._make([count if type(count) is int and count > 0 else 0 for count in counts])
 
 
-def _detail(details: Any, name: str) -> int:
-    return _count(details.get(name)) if isinstance(details, dict) else 0
-
-
-def _count(value: Any) -> int:
-    """Counters only grow: anything that is not a natural number counts as nothing."""
-    return value if type(value) is int and value > 0 else 0
+def _detail(details: Any, name: str) -> Any:
+    return details.get(name) if isinstance(details, dict) else None
