@@ -58,11 +58,12 @@ def new_request_id() -> str:
 class ClientConnection(RequestHandler):
     """One client's connection: a request's head has to arrive in time; errors have OpenAI's shape."""
 
-    __slots__ = ("_head_bytes", "_head_deadline", "_header_timeout", "loop", "on_writable")
+    __slots__ = ("_ever_paused", "_head_bytes", "_head_deadline", "_header_timeout", "loop", "on_writable")
 
     def __init__(self, server: "Server", *, header_timeout: float, **kwargs: Any) -> None:
         super().__init__(server, **kwargs)
         self.loop = self._loop
+        self._ever_paused = False
         self._header_timeout = header_timeout
         self._head_deadline: asyncio.TimerHandle | None = None
         self._head_bytes = 0
@@ -87,9 +88,14 @@ class ClientConnection(RequestHandler):
             if self._head_bytes > self.max_field_size:
                 self._refuse(_headers_too_large())
 
+    def pause_reading(self) -> None:
+        """Stop the parser, which may hold bytes back from now on."""
+        self._ever_paused = True
+        super().pause_reading()
+
     def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 - aiohttp's signature
-        """Go on where reading was paused; aiohttp asks after every read, and would run the parser over nothing."""
-        if self._reading_paused:
+        """Make the parser go on; aiohttp asks after every read, also where it never stopped."""
+        if self._ever_paused:
             super().resume_reading(resume_parser)
 
     def connection_lost(self, exc: BaseException | None) -> None:

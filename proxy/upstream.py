@@ -27,8 +27,6 @@ from proxy.pool import Connection, Pool
 from proxy.providers.base import Headers, Kind
 from proxy.tap import RawTap
 
-READ_BUFFER = 16_384
-"""Bytes the parser holds for a reader that does not read, half of what it may reach; see the memory figures."""
 MIN_SECRET = 8
 """Characters below which a credential is a placeholder (`none`, `EMPTY`) that an error may spell by chance."""
 
@@ -81,13 +79,12 @@ class Line:
 
     __slots__ = ("_pool", "_taken", "_timeout", "connection", "reused")
 
-    def __init__(self, pool: Pool, connection: Connection, first_byte: float) -> None:
+    def __init__(self, pool: Pool, connection: Connection, first_byte: float, *, reused: bool) -> None:
         self._pool = pool
         self._taken = True
         self._timeout = first_byte
         self.connection = connection
-        self.reused = connection.exchanges > 0
-        connection.exchanges += 1
+        self.reused = reused
 
     @property
     def stale(self) -> bool:
@@ -220,17 +217,9 @@ class Upstream:
             raise ConnectTimeout(f"Provider '{self.name}' did not accept a connection in time.") from error
         except FOREIGN as error:
             raise ConnectFailed(f"No connection to provider '{self.name}' could be made.") from error
-        if not connection.exchanges:
-            # The parser stays with the connection: a new one for every answer, as ClientSession has it, costs 2 %.
-            connection.set_response_params(
-                read_until_eof=True,
-                auto_decompress=True,
-                read_timeout=None,
-                read_bufsize=READ_BUFFER,
-                max_line_size=self._max_header_bytes,
-                max_field_size=self._max_header_bytes,
-            )
-        return Line(self._pool, connection, self.timeouts.first_byte)
+        reused = connection.exchanges > 0
+        connection.begin(self._max_header_bytes)
+        return Line(self._pool, connection, self.timeouts.first_byte, reused=reused)
 
     def connections(self) -> dict[str, int]:
         """Return how many connections are active and idle."""
