@@ -20,6 +20,10 @@ NAMED = "x-tfy-provider-name: main"
 ALIASES = {"short": "second/a-name-that-is-much-longer", "a-name-that-is-much-longer": "second/s"}
 
 
+def in_single_bytes(data):
+    return b"".join(chunked(data[at : at + 1]) for at in range(len(data)))
+
+
 @pytest.fixture
 def answering(upstream, second_upstream):
     """Give two providers that read a whole create and answer it."""
@@ -43,6 +47,20 @@ async def test_body_leaves_as_it_arrives_when_the_header_names_the_provider(fram
         assert (await finish(client, frame(body[1000:]) + (b"0\r\n\r\n" if in_chunks else b""))).status == 200
     assert (request.received, request.complete) == (body, True)
     assert request.header("Content-Length") == (None if in_chunks else "2048")
+
+
+@pytest.mark.parametrize("pieces", range(2, 10))
+async def test_body_arrives_whole_wherever_a_pause_falls(pieces, answering, valkey, monkeypatch):
+    """A pause at the end of what had come makes aiohttp's parser stop inside what comes next."""
+    monkeypatch.setattr("proxy.downstream.READ_BUFFER", 32)
+    body = b'{"input":"' + b"x" * pieces + b'"}'
+    begun, rest = body[:-4], body[-4:]
+    async with gateway(config(*answering), redis_url=valkey.url) as gw, gw.connect() as client:
+        await client.send(create(NAMED, "Transfer-Encoding: chunked"), in_single_bytes(begun))
+        request = await answering[0].received(1)
+        await eventually(lambda: request.received == begun)
+        assert (await finish(client, in_single_bytes(rest) + b"0\r\n\r\n")).status == 200
+    assert (request.received, request.complete) == (body, True)
 
 
 @pytest.mark.parametrize(
