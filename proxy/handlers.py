@@ -67,10 +67,11 @@ def _origin_form(target: str) -> str:
 
 def _climbs(path: str) -> bool:
     """Tell whether a provider that decodes or normalises a path could take it for another one."""
-    if "." not in path and "%" not in path:
+    if {".", "%", ";"}.isdisjoint(path):
         return False
-    decoded = unquote(unquote(path))
-    return any(segment.partition(";")[0] in {".", ".."} for segment in re.split(r"[/\\]", decoded))
+    decoded = re.split(r"[/\\]", unquote(unquote(path)))
+    segments = [name for segment in decoded if (name := segment.partition(";")[0])]
+    return not {".", ".."}.isdisjoint(segments) or len(segments) < len([*filter(None, path.split("/"))])
 
 
 def _call(method: str, path: str, query: str) -> Call | None:

@@ -1,6 +1,8 @@
 """Fixtures every test may use: a real Valkey, a scripted provider, the official client, recorded traffic."""
 
 import asyncio
+import tempfile
+from pathlib import Path
 
 import pytest
 import uvloop
@@ -15,6 +17,13 @@ from tests.rig.valkey import Valkey, find_binary
 def pytest_asyncio_loop_factories():
     """Run every asynchronous test on the loop the gateway runs on."""
     return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+def short_path():
+    """Give a directory whose name leaves room for a socket's: the system takes 107 bytes of it."""
+    with tempfile.TemporaryDirectory(prefix="rp-") as directory:
+        yield Path(directory)
 
 
 @pytest.fixture(scope="session")

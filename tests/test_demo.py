@@ -43,8 +43,8 @@ def environment_of(entry):
 
 
 @LINUX
-async def test_demo_shows_every_step_and_leaves_nothing_behind(tmp_path):
-    process = await start_demo(tmp_path)
+async def test_demo_shows_every_step_and_leaves_nothing_behind(short_path):
+    process = await start_demo(short_path)
     output, errors = await process.communicate()
     assert (process.returncode, errors.decode()) == (0, ""), output.decode()
     steps = [line[:30].strip() for line in output.decode().splitlines() if " ms  " in line]
@@ -59,8 +59,8 @@ async def test_demo_shows_every_step_and_leaves_nothing_behind(tmp_path):
     ]
     assert f"> You said: {demo.SENTENCE}\n" in output.decode()
     assert "base_url = http://127.0.0.1:8080/v1\n" in output.decode()
-    assert list(tmp_path.iterdir()) == []
-    assert descendants(tmp_path) == []
+    assert list(short_path.iterdir()) == []
+    assert descendants(short_path) == []
 
 
 @LINUX
@@ -68,16 +68,16 @@ async def test_demo_shows_every_step_and_leaves_nothing_behind(tmp_path):
     ("number", "status", "moment"),
     [(signal.SIGTERM, 143, b"> You said: "), (signal.SIGINT, 130, b"retrieve once more")],
 )
-async def test_demo_leaves_nothing_behind_when_it_is_ended_early(tmp_path, number, status, moment):
+async def test_demo_leaves_nothing_behind_when_it_is_ended_early(short_path, number, status, moment):
     """The second moment is that at which it stops the gateway anyway."""
-    process = await start_demo(tmp_path)
+    process = await start_demo(short_path)
     await process.stdout.readuntil(moment)
-    assert len(descendants(tmp_path)) > 1
+    assert len(descendants(short_path)) > 1
     process.send_signal(number)
     _, errors = await process.communicate()
     assert (process.returncode, errors.decode()) == (status, "")
-    assert list(tmp_path.iterdir()) == []
-    assert descendants(tmp_path) == []
+    assert list(short_path.iterdir()) == []
+    assert descendants(short_path) == []
 
 
 async def test_demo_says_why_the_gateway_did_not_start(tmp_path):

@@ -59,8 +59,8 @@ async def test_embedded_keeps_its_data_over_a_restart(tmp_path, journal):
         assert await roundtrip(url, "resp_1") == b"alice"
 
 
-async def test_embedded_keeps_to_itself(tmp_path, journal):
-    data = tmp_path / "deep" / "data with spaces"
+async def test_embedded_keeps_to_itself(short_path, journal):
+    data = short_path / "deep" / "data with spaces"
     embedded = Embedded(data, journal.log)
     url = await embedded.start()
     try:
