@@ -235,6 +235,7 @@ class Metrics:
         self._redis_operations = self._counters[REDIS_OPERATIONS.name]
         self._bindings_dropped = self._counters[BINDINGS_DROPPED.name]
         self._auth_failures = self._counters[AUTH_FAILURES.name]
+        self._token_keys: dict[Labels, list[Labels]] = {}
         self._requests_inflight = {name: Level() for name in names}
         self._streams_inflight = {name: Level() for name in names}
         self.watch(INFLIGHT_REQUESTS, lambda: _levels(self._requests_inflight))
@@ -273,14 +274,15 @@ class Metrics:
             self._settle_usage(record.usage, labels)
 
     def _settle_usage(self, usage: Usage, labels: Labels) -> None:
-        (_, _, provider, model) = labels
-        for token_type, count in zip(TOKEN_TYPES, usage, strict=True):
-            # Nothing to add where nothing was used, but a series that is there counts from zero.
-            key = (provider, model, token_type)
-            if count or key not in self._tokens.cells:
+        keys = self._token_keys.get(labels)
+        if keys is None:
+            keys = self._token_keys[labels] = _token_keys(labels)
+            self.present(TOKENS, *keys[:-2])
+        for key, count in zip(keys, usage, strict=False):
+            if count:
                 self._tokens.add(key, min(count, MAX_TOKENS))
-        self._token_usage.observe((*labels, "input"), min(usage.input, MAX_TOKENS))
-        self._token_usage.observe((*labels, "output"), min(usage.output, MAX_TOKENS))
+        self._token_usage.observe(keys[-2], min(usage.input, MAX_TOKENS))
+        self._token_usage.observe(keys[-1], min(usage.output, MAX_TOKENS))
 
     def serving(self, provider: str) -> Level:
         """Return the gauge of requests this provider is serving, to be entered for one request's time."""
@@ -319,6 +321,13 @@ class Metrics:
             yield _line(name, histogram.cells)
         for name, read in self._gauges.items():
             yield _line(name, read())
+
+
+def _token_keys(labels: Labels) -> list[Labels]:
+    """Make the label values of the counters, one a token type, then of the histograms of input and of output."""
+    _, _, provider, model = labels
+    counters: list[Labels] = [(provider, model, token_type) for token_type in TOKEN_TYPES]
+    return [*counters, (*labels, "input"), (*labels, "output")]
 
 
 def _levels(levels: Mapping[str, Level]) -> dict[Labels, float]:

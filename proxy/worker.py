@@ -32,7 +32,7 @@ def _lift_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _tune_collector() -> None:
+def tune_collector() -> None:
     """Leave what lives as long as the process out of collections, and make them rarer: a tenth of an exchange."""
     gc.collect()
     gc.freeze()
@@ -54,7 +54,7 @@ async def _run(assigned: bytes, listener: socket.socket, channel: Channel) -> No
     app = App(assignment.config, redis_url=assignment.redis_url, sandbox_url=assignment.sandbox_url)
     try:
         await app.start(listener)
-        _tune_collector()
+        tune_collector()
         await channel.send(Kind.READY)
         await _Worker(app, channel, assignment.config.server.drain_timeout).run()
     finally:

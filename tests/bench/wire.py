@@ -89,6 +89,10 @@ class Connection:
     def exchange(self, request: bytes) -> bytes:
         """Return the whole answer to a small request."""
         self.open().sendall(request)
+        return self.read()
+
+    def read(self) -> bytes:
+        """Return the whole answer to a small request that was sent."""
         received = b""
         while not is_whole(received):
             received += self._receive()
