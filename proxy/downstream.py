@@ -18,6 +18,7 @@ from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from proxy.config import Config
 from proxy.errors import BadRequest, DownstreamError, GatewayError, HeadersTooLarge, InternalError, RequestTimeout
 from proxy.headers import render
+from proxy.pausing import PausingProtocol
 
 LINGER = 2.0
 """Seconds in which what a client still sends after an early answer is read and dropped."""
@@ -55,7 +56,7 @@ def new_request_id() -> str:
     return next(_ids)
 
 
-class ClientConnection(RequestHandler):
+class ClientConnection(PausingProtocol, RequestHandler):
     """One client's connection: a request's head has to arrive in time; errors have OpenAI's shape."""
 
     __slots__ = ("_ever_paused", "_head_bytes", "_head_deadline", "_header_timeout", "loop", "on_writable")
@@ -87,16 +88,6 @@ class ClientConnection(RequestHandler):
             self._head_bytes += len(data)
             if self._head_bytes > self.max_field_size:
                 self._refuse(_headers_too_large())
-
-    def pause_reading(self) -> None:
-        """Stop the parser, which may hold bytes back from now on."""
-        self._ever_paused = True
-        super().pause_reading()
-
-    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 - aiohttp's signature
-        """Make the parser go on; aiohttp asks after every read, also where it never stopped."""
-        if self._ever_paused:
-            super().resume_reading(resume_parser)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget the deadline with the connection."""

@@ -16,6 +16,7 @@ from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
 from proxy.errors import Disconnected
+from proxy.pausing import PausingProtocol
 
 READ_BUFFER = 16_384
 """Bytes the parser holds for a reader that does not read, half of what it may reach; see the memory figures."""
@@ -23,7 +24,7 @@ KEEP_ALIVE = 15.0
 """Seconds an idle connection is kept: shorter than any provider keeps it, so that few turn out stale."""
 
 
-class Connection(ResponseHandler):
+class Connection(PausingProtocol, ResponseHandler):
     """One connection to a provider."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -62,16 +63,6 @@ class Connection(ResponseHandler):
         super().data_received(data)
         if self.on_data is not None:
             self.on_data()
-
-    def pause_reading(self) -> None:
-        """Stop the parser, which may hold bytes back from now on."""
-        self._ever_paused = True
-        super().pause_reading()
-
-    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 - aiohttp's signature
-        """Make the parser go on; aiohttp asks after every read, also where it never stopped."""
-        if self._ever_paused:
-            super().resume_reading(resume_parser)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Let the parser draw its conclusion, then tell whoever relays or waits to write."""
