@@ -1,0 +1,201 @@
+"""Reads the body of a create request: the dialogue, the tools, the settings, and what no provider could be told."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple
+
+import orjson
+
+from proxy.dialects.items import Said, Text, Turn, read_input
+from proxy.dialects.tools import Tools, read_tools
+from proxy.errors import BadRequest
+
+
+class Format(NamedTuple):
+    """The form the text has to have; the other members belong to `json_schema`."""
+
+    type: Literal["text", "json_object", "json_schema"] = "text"
+    name: str = ""
+    schema: Mapping[str, Any] | None = None
+    strict: bool | None = None
+    description: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """A create request, read.
+
+    `body` is what the client sent, `provider` and `model` are where it goes. `turns` begin with the
+    instructions. `settings` holds the scalar settings a provider may know, by their names in the API and, of
+    nested ones, dotted: a dialect renders those it can and reports the rest, together with `dropped`.
+    """
+
+    body: Mapping[str, Any]
+    provider: str
+    model: str
+    stream: bool
+    turns: tuple[Said | Turn, ...]
+    tools: Tools
+    format: Format
+    settings: Mapping[str, Any]
+    dropped: tuple[str, ...]
+
+
+SETTINGS: Final = {
+    "max_output_tokens": int,
+    "max_tool_calls": int,
+    "metadata": dict,
+    "parallel_tool_calls": bool,
+    "prompt_cache_key": str,
+    "prompt_cache_options": dict,
+    "prompt_cache_retention": str,
+    "reasoning.context": str,
+    "reasoning.effort": str,
+    "reasoning.mode": str,
+    "reasoning.summary": str,
+    "safety_identifier": str,
+    "service_tier": str,
+    "temperature": float,
+    "text.verbosity": str,
+    "top_logprobs": int,
+    "top_p": float,
+    "truncation": str,
+    "user": str,
+}
+"""The settings, each with its type; a float may be written as an integer."""
+
+_READ_ELSEWHERE = frozenset({"include", "input", "instructions", "model", "reasoning", "text", "tool_choice", "tools"})
+_GATEWAYS_OWN = frozenset({"previous_response_id", "store", "stream", "stream_options"})
+_REFUSED: Final[Mapping[str, Any]] = {
+    "background": False,
+    "background_options": None,
+    "conversation": None,
+    "moderation": None,
+    "prompt": None,
+}
+"""Fields that would change what the response is or where it goes, each with the value that asks for nothing."""
+_WITHOUT_EFFECT = {"truncation": "disabled", "service_tier": "auto", "reasoning.mode": "standard"}
+_NESTED = ("reasoning", "text")
+_NESTED_ELSEWHERE = frozenset({"text.format", "reasoning.generate_summary"})
+
+
+def read_create(
+    body: Mapping[str, Any],
+    provider: str,
+    model: str,
+    *,
+    history: Iterable[Any] = (),
+    hosted: frozenset[str] = frozenset(),
+) -> Create:
+    """Read a parsed body; BadRequest, with the field as `param`, for what cannot be honoured.
+
+    `history` are the items of the responses it continues, which come before its own; `hosted` are the types of
+    hosted tools the dialect has a counterpart for.
+    """
+    _refuse_depth(body)
+    _refuse_unservable(body)
+    own = body.get("input")
+    items = [*history, *(own if isinstance(own, list) else _as_items(own))] if history else own
+    found = read_input([] if items is None else items, provider, model)
+    declared = body.get("tools")
+    if declared is not None and not isinstance(declared, list):
+        raise BadRequest("tools has to be a list.", param="tools")
+    listed = [(f"tools[{at}]", tool) for at, tool in enumerate(declared or ())]
+    nested = {name: {**_object(body, name), **found.configuration.get(name, {})} for name in _NESTED}
+    settings, unknown = _read_settings(body, nested)
+    return Create(
+        body=body,
+        provider=provider,
+        model=model,
+        stream=body.get("stream") is True,
+        turns=(*_instructions(body), *found.turns),
+        tools=read_tools([*listed, *found.tools], body.get("tool_choice"), hosted=hosted),
+        format=_read_format(nested["text"].get("format")),
+        settings=settings,
+        dropped=(*found.dropped, *unknown),
+    )
+
+
+def _refuse_depth(body: Mapping[str, Any]) -> None:
+    """Refuse a body that could not be written again within the few further levels of a request or an event."""
+    try:
+        orjson.dumps([[[[[[body]]]]]])
+    except orjson.JSONEncodeError as error:
+        raise BadRequest("The body is nested too deeply for this provider.", code="too_deep") from error
+
+
+def _refuse_unservable(body: Mapping[str, Any]) -> None:
+    for name, nothing in _REFUSED.items():
+        if body.get(name) not in (None, nothing):
+            raise BadRequest(f"{name} is not available with this provider.", param=name)
+
+
+def _as_items(own: Any) -> list[Any]:
+    return [] if own is None else [{"role": "user", "content": own}]
+
+
+def _instructions(body: Mapping[str, Any]) -> tuple[Said, ...]:
+    instructions = body.get("instructions")
+    if instructions is None:
+        return ()
+    if not isinstance(instructions, str):
+        raise BadRequest("instructions has to be a string.", param="instructions")
+    return (Said("developer", (Text(instructions),)),) if instructions else ()
+
+
+def _object(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = body.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise BadRequest(f"{name} has to be an object.", param=name)
+    return value
+
+
+def _read_settings(
+    body: Mapping[str, Any], nested: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the settings that are set, and the names of fields nobody knows."""
+    given = {name: value for name, value in body.items() if name not in _READ_ELSEWHERE}
+    for group, members in nested.items():
+        given.update({f"{group}.{name}": value for name, value in members.items()})
+    if "message.output_text.logprobs" in (body.get("include") or ()):
+        given["top_logprobs"] = given.get("top_logprobs") or 0
+    settings: dict[str, Any] = {}
+    unknown = []
+    for name, value in given.items():
+        if value is None or name in _GATEWAYS_OWN or name in _REFUSED or name in _NESTED_ELSEWHERE:
+            continue
+        if name not in SETTINGS:
+            unknown.append(name)
+        elif _WITHOUT_EFFECT.get(name) != value:
+            settings[name] = _typed(name, value)
+    return settings, unknown
+
+
+def _typed(name: str, value: Any) -> Any:
+    wanted = SETTINGS[name]
+    if type(value) is wanted or (wanted is float and type(value) is int):
+        return value
+    raise BadRequest(f"{name} has the wrong type.", param=name)
+
+
+def _read_format(value: Any) -> Format:
+    if value is None:
+        return Format()
+    kind = value.get("type") if isinstance(value, dict) else None
+    if kind in ("text", "json_object"):
+        return Format(kind)
+    if kind != "json_schema":
+        raise BadRequest(f"Text format {kind!r} is not one of text, json_object, json_schema.", param="text.format")
+    name, schema = value.get("name"), value.get("schema")
+    if not isinstance(name, str) or not isinstance(schema, dict):
+        raise BadRequest("A JSON schema format needs a name and a schema.", param="text.format")
+    strict, description = value.get("strict"), value.get("description")
+    return Format(
+        "json_schema",
+        name,
+        schema,
+        strict if isinstance(strict, bool) else None,
+        description if isinstance(description, str) else None,
+    )

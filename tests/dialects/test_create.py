@@ -1,0 +1,97 @@
+import pytest
+
+from proxy.dialects.create import Format, read_create
+from proxy.dialects.items import Said, Text
+from proxy.errors import BadRequest
+
+
+def read(**body):
+    return read_create({"model": "m", "input": "Hi", **body}, "primary", "large")
+
+
+def test_instructions_come_first():
+    assert read(instructions="Be brief.").turns == (
+        Said("developer", (Text("Be brief."),)),
+        Said("user", (Text("Hi"),)),
+    )
+
+
+def test_history_comes_before_what_is_new():
+    create = read_create({"input": "Now"}, "p", "m", history=[{"role": "user", "content": "Then"}])
+    assert [turn.parts[0].text for turn in create.turns] == ["Then", "Now"]
+
+
+def test_settings_are_those_that_were_set():
+    create = read(temperature=1, top_p=None, reasoning={"effort": "low"}, text={"verbosity": "low"}, stream=True)
+    assert create.settings == {"temperature": 1, "reasoning.effort": "low", "text.verbosity": "low"}
+    assert create.stream
+    assert create.dropped == ()
+
+
+def test_settings_that_ask_for_nothing_are_none():
+    nothing = {"truncation": "disabled", "service_tier": "auto", "background": False, "store": True, "include": []}
+    create = read(**nothing, previous_response_id="resp_1", stream_options={"include_obfuscation": False})
+    assert create.settings == {}
+    assert create.dropped == ()
+
+
+def test_fields_nobody_knows_are_reported():
+    create = read(client_metadata={"a": "b"}, stop=["x"], reasoning={"depth": 3})
+    assert create.dropped == ("client_metadata", "stop", "reasoning.depth")
+
+
+def test_included_logprobs_are_asked_for():
+    assert read(include=["message.output_text.logprobs"]).settings == {"top_logprobs": 0}
+    assert read(include=["message.output_text.logprobs"], top_logprobs=3).settings == {"top_logprobs": 3}
+
+
+def test_formats_are_read():
+    schema = {"type": "json_schema", "name": "n", "schema": {"type": "object"}, "strict": True, "description": None}
+    assert read(text={"format": schema}).format == Format("json_schema", "n", {"type": "object"}, strict=True)
+    assert read(text={"format": {"type": "json_object"}}).format == Format("json_object")
+    assert read().format == Format("text")
+
+
+def test_tools_of_the_input_are_offered():
+    item = {"type": "additional_tools", "role": "developer", "tools": [{"type": "function", "name": "f"}]}
+    create = read_create({"input": [item], "tools": [{"type": "function", "name": "g"}]}, "p", "m")
+    assert [tool.name for tool in create.tools.functions] == ["g", "f"]
+
+
+def test_configuration_in_the_input_overrides_the_request():
+    item = {"type": "configuration_update", "reasoning": {"effort": "high"}}
+    create = read_create({"input": [item], "reasoning": {"effort": "low", "summary": "auto"}}, "p", "m")
+    assert create.settings == {"reasoning.effort": "high", "reasoning.summary": "auto"}
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"background": True}, "background"),
+        ({"conversation": "conv_1"}, "conversation"),
+        ({"prompt": {"id": "p"}}, "prompt"),
+        ({"moderation": {"model": "m"}}, "moderation"),
+        ({"instructions": ["x"]}, "instructions"),
+        ({"tools": {}}, "tools"),
+        ({"text": "x"}, "text"),
+        ({"reasoning": "low"}, "reasoning"),
+        ({"temperature": "1"}, "temperature"),
+        ({"max_output_tokens": True}, "max_output_tokens"),
+        ({"text": {"format": {"type": "xml"}}}, "text.format"),
+        ({"text": {"format": {"type": "json_schema", "name": "n"}}}, "text.format"),
+        ({"text": {"format": "json"}}, "text.format"),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused(body, param):
+    with pytest.raises(BadRequest) as refused:
+        read(**body)
+    assert refused.value.param == param
+
+
+def test_depth_no_encoder_writes_is_refused():
+    deep = {}
+    for _ in range(300):
+        deep = {"properties": deep}
+    with pytest.raises(BadRequest) as refused:
+        read(tools=[{"type": "function", "name": "f", "parameters": deep}])
+    assert refused.value.code == "too_deep"
