@@ -150,6 +150,21 @@ class ProviderConfig(Section):
     organization: HeaderText | None = None
     project: HeaderText | None = None
     timeouts: Timeouts = Timeouts()
+    api: Literal["responses", "chat"] | None = None
+    """Which of its two endpoints a provider that has both is asked; unset: the one that serves the model."""
+    path: Annotated[str, Field(pattern=r"^/[!-~]*$")] | None = None
+    """Of chat completions, below the base URL."""
+    version: HeaderText | None = None
+    """Of Anthropic's API."""
+    beta: Annotated[tuple[HeaderText, ...], AfterValidator(_unique)] = ()
+    """Beta features of Anthropic's API to ask for."""
+    max_tokens: dict[str, Annotated[int, Field(ge=1)]] = {}
+    """Output tokens asked for where a request does not say, by the beginning of the model's name."""
+    region: Name | None = None
+    profile: Annotated[str, Field(min_length=1)] | None = None
+    role_arn: Annotated[str, Field(pattern=r"^arn:[!-~]+$")] | None = None
+    """An AWS role to assume."""
+    location: Name | None = None
     events_per_second: Annotated[float, Field(ge=0, le=100_000)] | None = None
     """Pace of the `sandbox` kind's streams; 0 is as fast as it goes."""
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 
 from proxy.dialects.create import Create
+from proxy.dialects.items import File, Image
 from proxy.errors import printable
 
 
@@ -77,9 +78,19 @@ class Translator(Protocol):
         """End the response as failed, for a reason the provider did not give."""
 
 
+def parse_no_count(_body: bytes) -> int | None:
+    """Read nothing: the format has no counting."""
+    return None
+
+
+def takes_urls(_part: Image | File) -> bool:
+    """Tell that no remote part has to be fetched."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """One wire format. The native one has nothing to translate: its `parse_stream` is None.
+    """One wire format other than the Responses API itself, as one kind of provider speaks it.
 
     `render_request` raises BadRequest for what the format cannot express. `parse_response` reads the whole body
     of a successful answer, which can hold a Failure all the same; `parse_error` reads any other.
@@ -89,6 +100,12 @@ class Dialect:
     render_request: Callable[[Create], Rendered]
     parse_response: Callable[[bytes, Context], dict[str, Any] | Failure]
     parse_error: Callable[[int, bytes], Failure]
-    parse_stream: Callable[[Context], Translator] | None
+    parse_stream: Callable[[Context], Translator]
     hosted: frozenset[str] = frozenset()
     """Types of hosted tools the format has a counterpart for; `read_create` is told."""
+    fetches: Callable[[Image | File], bool] = takes_urls
+    """Whether a remote image or document has to be fetched, because the format takes its bytes only."""
+    render_count: Callable[[Create], Rendered] | None = None
+    """Renders the request that counts a request's input tokens, where the provider has one."""
+    parse_count: Callable[[bytes], int | None] = parse_no_count
+    """Reads the number of input tokens from the answer to that; None where it is none."""

@@ -47,7 +47,7 @@ SUMMARY_TEXT: Final = PartKind(
 _MAX_HELD: Final = 16
 
 
-def _template(name: str, place: Mapping[str, Any]) -> bytes:
+def delta_template(name: str, place: Mapping[str, Any]) -> bytes:
     """Return the frame of a delta, with holes for sequence number, delta and further members."""
     where = orjson.dumps(place)[1:-1].replace(b"%", b"%%")
     event = name.encode()
@@ -66,7 +66,7 @@ class _Part:
         self._writer = writer
         self._pieces: list[str] = []
         self._place = {"item_id": item.id, "output_index": item.index, kind.position: at}
-        self._template = _template(f"{kind.stem}.delta", self._place)
+        self._template = delta_template(f"{kind.stem}.delta", self._place)
         self._plain = b',"logprobs":[]' if kind is OUTPUT_TEXT else b""
         writer.emit(kind.events[0], **self._place, part=kind.opened)
 
@@ -216,7 +216,7 @@ class Call(OutputItem):
         self._writer = writer
         super().__init__(writer, "ctc" if self._custom else "fc")
         place = {"item_id": self.id, "output_index": self.index}
-        self._template = _template(f"{self._stem}.delta", place)
+        self._template = delta_template(f"{self._stem}.delta", place)
         writer.spend(len(self.name) + len(self.call_id))
         self._announce()
 

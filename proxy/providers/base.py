@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
 from proxy.config import ProviderConfig
+from proxy.dialects.base import Dialect
 from proxy.errors import InternalError
 
 Headers = list[tuple[str, str]]
@@ -22,6 +23,18 @@ class ProviderError(NamedTuple):
 
     code: str
     message: str
+
+
+class ModelList(NamedTuple):
+    """Where a provider lists its models, below its base URL, and under which members; `prefix` is cut off the names."""
+
+    path: str = "/models"
+    list: str = "data"
+    name: str = "id"
+    prefix: str = ""
+
+
+OPENAI_MODELS = ModelList()
 
 
 def bearer(config: ProviderConfig) -> Callable[[], Headers]:
@@ -79,12 +92,34 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else "" if value is None else str(value)
 
 
+ForModel = Callable[[str], Dialect | None]
+"""Chooses the dialect for a model, as the provider calls it; None for the Responses API itself."""
+
+
+def native(_config: ProviderConfig) -> ForModel:
+    """Speak the Responses API, whatever the model."""
+    return lambda _model: None
+
+
+def locate(config: ProviderConfig, template: str | None) -> str:
+    """Return the base URL: the one configured, or the kind's own with settings such as `{region}` filled in."""
+    return config.base_url or (template or "").format_map(config.model_dump())
+
+
+def openai_headers(config: ProviderConfig) -> Headers:
+    """Name the organization and the project."""
+    named = {"OpenAI-Organization": config.organization, "OpenAI-Project": config.project}
+    return [(name, value) for name, value in named.items() if value]
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One of the known provider types.
 
     `environment` maps fields of `ProviderConfig` to the environment variables they are read from
     when the gateway starts without a file; the kind is configured when all `required` ones are set.
+    `base_url` may have settings in braces, `locate` fills them in. `settings` are the fields of `ProviderConfig`
+    that mean something to this kind, beyond those that do to all.
     """
 
     name: str
@@ -97,6 +132,14 @@ class Kind:
     authenticate: Callable[[ProviderConfig], Callable[[], Headers]] = bearer
     parse_error: Callable[[bytes], ProviderError] = parse_error
     derive_base_url: Callable[[str], str] = str
+    locate: Callable[[ProviderConfig, str | None], str] = locate
+    own_headers: Callable[[ProviderConfig], Headers] = openai_headers
+    dialect: Callable[[ProviderConfig], ForModel] = native
+    settings: frozenset[str] = frozenset({"organization", "project"})
+    credentials: Literal["fixed", "google", "aws", "entra"] = "fixed"
+    """Where what a request authenticates with comes from: `authenticate`, or one of the schemes of `credentials.py`."""
+    models: ModelList | None = OPENAI_MODELS
+    """How the provider lists its models, None where it does not."""
 
     @property
     def keeps_state(self) -> bool:

@@ -4,10 +4,10 @@ from functools import partial
 
 from proxy.dialects.base import Dialect
 from proxy.dialects.chat_completions.messages import Media
-from proxy.dialects.chat_completions.outcome import parse_error
 from proxy.dialects.chat_completions.request import Profile, render_request
 from proxy.dialects.chat_completions.response import parse_response
 from proxy.dialects.chat_completions.stream import ChatTranslator
+from proxy.dialects.failures import parse_error
 
 __all__ = ["Media", "Profile", "chat_completions"]
 

@@ -9,6 +9,7 @@ from proxy.dialects.base import Context
 from proxy.dialects.events import EventWriter, Reason
 from proxy.dialects.output import Call, Message, Reasoning
 from proxy.dialects.reasoning import seal
+from proxy.dialects.translator import Malformed
 
 THINKING: Final = "thinking"
 """The state of reasoning that came as parts of the content, and returns as such."""
@@ -16,10 +17,6 @@ TEXT_FIELDS: Final = ("reasoning", "reasoning_content")
 DETAILS: Final = "reasoning_details"
 
 _DETAIL_TEXTS = ("text", "summary", "data")
-
-
-class Malformed(Exception):
-    """The provider's message contradicts itself."""
 
 
 class Assembly:

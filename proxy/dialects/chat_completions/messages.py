@@ -1,16 +1,14 @@
 """Renders the turns of a dialogue as the messages of chat completions."""
 
-import base64
-import binascii
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from proxy.dialects.chat_completions.assembly import DETAILS, TEXT_FIELDS, THINKING
 from proxy.dialects.items import Audio, Call, File, Image, Output, Part, Refusal, Reply, Said, Text, Thought, Turn
+from proxy.dialects.media import read_text
 from proxy.errors import BadRequest
 
 _SHOWN_BELOW: Final = "What this call returned is shown below."
-_TEXT_TYPES: Final = ("text/", "application/json", "application/xml")
 
 
 class Media(NamedTuple):
@@ -127,21 +125,10 @@ def _render_image(image: Image, media: Media) -> dict[str, Any]:
 def _render_file(file: File, media: Media) -> dict[str, Any]:
     if file.file_id is not None:
         raise BadRequest("This provider keeps no files: send the document itself.", param=f"{file.param}.file_id")
-    text = _decode_text(file.data)
+    text = read_text(file)
     if text is not None:
         return {"type": "text", "text": f"{file.filename}:\n{text}" if file.filename else text}
     if not (media.files if file.data is not None else media.file_urls):
         raise BadRequest("This provider takes no documents of this kind.", param=file.param)
     rendered: Mapping[str, Any] = {"filename": file.filename or "document", "file_data": file.data or file.url}
     return {"type": "file", "file": rendered}
-
-
-def _decode_text(data: str | None) -> str | None:
-    """Return the text of a data URL that holds text, None for anything else."""
-    head, comma, encoded = (data or "").partition(",")
-    if not comma or not head.startswith("data:") or not head[5:].startswith(_TEXT_TYPES):
-        return None
-    try:
-        return base64.b64decode(encoded, validate=True).decode() if head.endswith(";base64") else None
-    except (binascii.Error, UnicodeDecodeError):
-        return None

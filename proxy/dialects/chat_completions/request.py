@@ -9,6 +9,7 @@ import orjson
 from proxy.dialects.base import Rendered
 from proxy.dialects.chat_completions.messages import Media, render_messages
 from proxy.dialects.create import Create, Format
+from proxy.dialects.remaining import Remaining
 from proxy.dialects.tools import Choice, Tool
 from proxy.errors import BadRequest
 
@@ -25,8 +26,6 @@ _SAME_NAME: Final = (
     "top_p",
     "user",
 )
-_HONOURED: Final = frozenset({"metadata", "reasoning.summary"})
-"""Settings the gateway honours itself: metadata is said back, what there is of reasoning is always told."""
 _MAX_LOGPROBS: Final = "top_logprobs"
 
 _TEXT_AND_IMAGES: Final = Media()
@@ -69,7 +68,7 @@ def render_request(create: Create, profile: Profile) -> Rendered:
         body["stream"] = True
         if profile.asks_for_usage:
             body["stream_options"] = {"include_usage": True}
-    left = _Left(create)
+    left = Remaining(create)
     body |= _render_tools(create, profile, left)
     body |= _render_format(create.format, profile)
     body |= _render_settings(left, profile)
@@ -77,32 +76,8 @@ def render_request(create: Create, profile: Profile) -> Rendered:
     return Rendered(profile.path, headers, orjson.dumps(body), left.dropped())
 
 
-class _Left:
-    """The settings not rendered yet."""
-
-    def __init__(self, create: Create) -> None:
-        self._settings = dict(create.settings)
-        self._dropped = list(create.dropped)
-
-    def take(self, name: str) -> Any:
-        """Return a setting, None where it is not set; it is rendered by this."""
-        return self._settings.pop(name, None)
-
-    def drop(self, name: str) -> None:
-        """Report a part of the request that is not rendered."""
-        self._dropped.append(name)
-
-    def dropped(self) -> tuple[str, ...]:
-        """Return the names of everything that was not rendered."""
-        return tuple(dict.fromkeys([*self._dropped, *(name for name in self._settings if name not in _HONOURED)]))
-
-
-def _render_tools(create: Create, profile: Profile, left: _Left) -> dict[str, Any]:
-    for tool in create.tools.hosted:
-        left.drop(f"tools.{tool.get('type')}")
-    if not create.tools.hosted:
-        # It limits the calls of hosted tools, and there are none.
-        left.take("max_tool_calls")
+def _render_tools(create: Create, profile: Profile, left: Remaining) -> dict[str, Any]:
+    left.drop_hosted(create)
     parallel = left.take("parallel_tool_calls")
     if not create.tools.offered():
         return {}
@@ -152,7 +127,7 @@ def _render_format(format_: Format, profile: Profile) -> dict[str, Any]:
     return {"response_format": {"type": "json_schema", "json_schema": schema}}
 
 
-def _render_settings(left: _Left, profile: Profile) -> dict[str, Any]:
+def _render_settings(left: Remaining, profile: Profile) -> dict[str, Any]:
     rendered = dict(_same_names(left, profile.settings))
     limit = left.take("max_output_tokens")
     if limit is not None:
@@ -171,7 +146,7 @@ def _render_settings(left: _Left, profile: Profile) -> dict[str, Any]:
     return rendered
 
 
-def _same_names(left: _Left, known: Iterable[str]) -> Iterable[tuple[str, Any]]:
+def _same_names(left: Remaining, known: Iterable[str]) -> Iterable[tuple[str, Any]]:
     for name in _SAME_NAME:
         if name in known and (value := left.take(name)) is not None:
             yield name, value

@@ -5,16 +5,13 @@ from typing import Any
 import orjson
 
 from proxy.dialects.base import Context, Failure
-from proxy.dialects.chat_completions.assembly import Assembly, Malformed
-from proxy.dialects.chat_completions.outcome import CUT_SHORT, FAILED, parse_tier, parse_usage, read_failure
+from proxy.dialects.chat_completions.assembly import Assembly
+from proxy.dialects.chat_completions.outcome import CUT_SHORT, FAILED, parse_tier, parse_usage
 from proxy.dialects.events import OutputTooLong
+from proxy.dialects.failures import TOO_LARGE, bad_answer, read_failure
+from proxy.dialects.translator import Malformed
 
-_BAD_ANSWER = Failure(
-    502, "upstream_error", "upstream_bad_answer", "The provider sent something that is not a chat completion."
-)
-_TOO_LARGE = Failure(
-    502, "upstream_error", "response_too_large", "The provider's answer is larger than the gateway keeps."
-)
+_BAD_ANSWER = bad_answer("a chat completion")
 
 
 def parse_response(body: bytes, context: Context) -> dict[str, Any] | Failure:
@@ -31,7 +28,7 @@ def parse_response(body: bytes, context: Context) -> dict[str, Any] | Failure:
     try:
         return _assemble(value, choice, context)
     except OutputTooLong:
-        return _TOO_LARGE
+        return TOO_LARGE
     except Malformed:
         return _BAD_ANSWER
 

@@ -1,8 +1,9 @@
 import orjson
 import pytest
 
-from proxy.dialects.chat_completions.assembly import Assembly, Malformed
+from proxy.dialects.chat_completions.assembly import Assembly
 from proxy.dialects.reasoning import unseal
+from proxy.dialects.translator import Malformed
 from tests.dialects.oracle import context_of, read_events, reasoning_of, text_of
 
 

@@ -98,9 +98,8 @@ def test_document_of_text_is_text_everywhere():
     assert render(user(part), Media())[0]["content"] == [{"type": "text", "text": "a.txt:\nGrüße"}]
 
 
-@pytest.mark.parametrize("data", ["data:text/plain;base64,?", "data:text/plain,x", "data:text/plain;base64,/w=="])
-def test_document_that_is_no_text_after_all_is_a_document(data):
-    part = {"type": "input_file", "file_data": data}
+def test_document_that_is_no_text_after_all_is_a_document():
+    part = {"type": "input_file", "file_data": "data:text/plain;base64,/w=="}
     assert render(user(part))[0]["content"][0]["type"] == "file"
 
 

@@ -1,7 +1,8 @@
 import orjson
 import pytest
 
-from proxy.dialects.chat_completions.outcome import parse_error, parse_tier, parse_usage
+from proxy.dialects.chat_completions.outcome import parse_tier, parse_usage
+from proxy.dialects.failures import parse_error
 from tests.dialects.chat_completions.recorded import ERRORS
 
 
