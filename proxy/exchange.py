@@ -1,35 +1,17 @@
 """One exchange, from request to settled record: each phase one named call, in the order of `Exchange.run`."""
 
 import asyncio
-from collections.abc import Callable
 from time import monotonic
 
 from proxy.admission import Admission
 from proxy.auth import Caller
-from proxy.bindings import BACKGROUND, CONVERSATION, Binding
+from proxy.delivery import Delivery
 from proxy.downstream import Downstream, Written
-from proxy.errors import BadAnswer, Draining, GatewayError
-from proxy.headers import find, render_down
 from proxy.record import Record
-from proxy.relay import Outcome, Relay
 from proxy.routing import Route
 from proxy.sending import Sending
 from proxy.services import Call, Services
-from proxy.tap import JsonTap, RawTap, StreamTap, Tap
-from proxy.upstream import FOREIGN, Answer, Upstream, mapped
-
-WHOLE_BODY = 65_536
-"""Bytes of a body that are read whole before its head goes on: an error, or JSON that announces its length."""
-STREAM_LINES = b"Cache-Control: no-cache, no-transform\r\nX-Accel-Buffering: no\r\n"
-SPLICED = frozenset({"create", "retrieve"})
-FIRST_REDIRECT, FIRST_ERROR = 300, 400
-
-LOSSES = {
-    Outcome.CUT: ("upstream_cut", "The provider's connection broke before the response was complete."),
-    Outcome.WHOLE: ("upstream_cut", "The provider closed the stream before the response was complete."),
-    Outcome.IDLE: ("idle_timeout", "The provider fell silent before the response was complete."),
-    Outcome.STOPPED: ("drained", "The gateway is restarting; the response is not complete."),
-}
+from proxy.upstream import Upstream
 
 
 class Exchange:
@@ -37,13 +19,11 @@ class Exchange:
 
     __slots__ = (
         "_admission",
-        "_binding_time",
         "_call",
         "_caller",
-        "_client_gone",
+        "_delivery",
         "_downstream",
         "_record",
-        "_relay",
         "_sending",
         "_services",
         "_task",
@@ -58,10 +38,8 @@ class Exchange:
         self._record = record
         self._task = asyncio.current_task(downstream.connection.loop)
         self._admission = Admission(services, call, caller, downstream.request, record)
-        self._binding_time = 0.0
         self._sending: Sending | None = None
-        self._relay: Relay | None = None
-        self._client_gone = False
+        self._delivery: Delivery | None = None
         self.stopped = False
 
     async def run(self) -> Written:
@@ -77,9 +55,9 @@ class Exchange:
                 sending = Sending(self._services, self._call, route, admission, request=request, record=record)
                 self._sending = sending
                 answer = await sending.answer()
-                self._client_gone = sending.client_gone
+                self._delivery = delivery = self._deliver(client_gone=sending.client_gone)
                 try:
-                    return await self._pass_on(upstream, answer)
+                    return await delivery.pass_on(upstream, answer)
                 except BaseException:
                     answer.close()
                     raise
@@ -97,8 +75,8 @@ class Exchange:
         self.stopped = True
         if self._sending is not None:
             self._sending.stopped = True
-        if self._relay is not None:
-            self._relay.stop()
+        if self._delivery is not None:
+            self._delivery.stop()
         elif self._task is not None:
             self._task.cancel()
 
@@ -110,211 +88,13 @@ class Exchange:
         upstream.check_operation(self._call.operation)
         return upstream
 
-    async def _pass_on(self, upstream: Upstream, answer: Answer) -> Written:
-        """Choose how to read the answer, and relay it."""
-        record = self._record
-        record.status = answer.status
-        record.upstream_request_id = answer.headers.get("x-request-id", "")
-        if answer.status >= FIRST_ERROR:
-            return await self._pass_on_error(upstream, answer)
-        if answer.status >= FIRST_REDIRECT:
-            raise BadAnswer("The provider answered with a redirect; its base_url is not the final one.")
-        content_type = answer.headers.get("Content-Type", "").lower()
-        if content_type.startswith("text/event-stream"):
-            return await self._pass_on_stream(answer)
-        return await self._pass_on_body(upstream, answer, json="json" in content_type)
-
-    def _lines(self, answer: Answer) -> bytes:
-        """Render the header lines of the answer: the provider's that cross, and the gateway's own."""
-        record = self._record
-        lines = self._services.upstreams[record.provider].redact(render_down(answer.raw_headers, answer.status))
-        own = b"x-gateway-provider: %b\r\nx-gateway-request-id: %b\r\n" % (
-            record.provider.encode(),
-            record.request_id.encode(),
+    def _deliver(self, *, client_gone: bool) -> Delivery:
+        return Delivery(
+            self._services,
+            self._call,
+            self._caller,
+            upload=self._admission.upload,
+            downstream=self._downstream,
+            record=self._record,
+            client_gone=client_gone,
         )
-        if find(answer.raw_headers, b"x-request-id") is None:
-            own += b"x-request-id: %b\r\n" % record.request_id.encode()
-        return lines + own
-
-    # -- bodies that are not streams -------------------------------------------------------------------------------
-
-    async def _pass_on_error(self, upstream: Upstream, answer: Answer) -> Written:
-        """Pass a provider's error on as it is, whatever its shape, but for credentials it repeats."""
-        body = await self._read_up_to(answer, WHOLE_BODY)
-        self._record.error_type = upstream.kind.parse_error(body).code or str(answer.status)
-        if not answer.body.at_eof():
-            tap = upstream.redacting()
-            head = self._downstream.head(answer.status, self._lines(answer), None)
-            self._downstream.write(tap.feed(body, 0.0), head)
-            return await self._relay_body(answer, tap)
-        answer.release()
-        return self._downstream.answer(answer.status, self._lines(answer), upstream.redact(body))
-
-    async def _pass_on_body(self, upstream: Upstream, answer: Answer, *, json: bool) -> Written:
-        """Pass on a body that is no stream; a small one in one piece, so that a failure can still be told."""
-        if not json:
-            return await self._relay_body(answer, RawTap())
-        splice = b'"provider":"%b"' % upstream.kind.name.encode() if self._call.operation in SPLICED else b""
-        tap = JsonTap(self._record, splice, max_depth=self._services.config.limits.max_json_depth)
-        if not answer.body.is_eof() and (self._background or not 0 < _announced(answer) <= WHOLE_BODY):
-            return await self._relay_body(answer, tap)
-        body = await self._read_up_to(answer, WHOLE_BODY)
-        body = tap.whole(body)
-        if tap.cut_short and not answer.framed:
-            raise _loss(Outcome.CUT)
-        if tap.identified:
-            await self._bind()
-        await self._confirm()
-        answer.release()
-        return self._downstream.answer(answer.status, self._lines(answer), body)
-
-    async def _read_up_to(self, answer: Answer, limit: int) -> bytes:
-        """Read a body to its end, or until there is more than `limit` of it."""
-        body = answer.body
-        if answer.body.is_eof() and answer.body.exception() is None:
-            return body.read_nowait(-1)
-        began = monotonic()
-        pieces: list[bytes] = []
-        read = 0
-        try:
-            async with asyncio.timeout(self._services.upstreams[self._record.provider].timeouts.idle):
-                while not body.at_eof() and read <= limit:
-                    pieces.append(await body.readany())
-                    read += len(pieces[-1])
-        except TimeoutError as error:
-            raise BadAnswer("The provider fell silent in the middle of its answer.") from error
-        except FOREIGN as error:
-            raise mapped(error) from error
-        finally:
-            self._record.waited += monotonic() - began
-        return b"".join(pieces)
-
-    async def _relay_body(self, answer: Answer, tap: JsonTap | RawTap) -> Written:
-        record, downstream = self._record, self._downstream
-        length = _announced(answer) if isinstance(tap, RawTap) and _announced(answer) >= 0 else None
-        head = None if downstream.head_sent else lambda: downstream.head(answer.status, self._lines(answer), length)
-        outcome = await self._run(answer, tap, head)
-        if outcome is Outcome.WHOLE and tap.cut_short and not answer.framed:
-            outcome = Outcome.CUT
-        if outcome is Outcome.WHOLE:
-            await self._confirm()
-            answer.release()
-            if not downstream.head_sent:
-                return downstream.answer(answer.status, self._lines(answer), b"")
-            return downstream.finish()
-        answer.close()
-        if outcome is Outcome.STALLED:
-            return downstream.abort()
-        record.error_type, _ = LOSSES[outcome]
-        if not downstream.head_sent:
-            raise _loss(outcome)
-        return downstream.abort()
-
-    # -- streams ---------------------------------------------------------------------------------------------------
-
-    async def _pass_on_stream(self, answer: Answer) -> Written:
-        record, downstream = self._record, self._downstream
-        record.streamed = True
-        tap = StreamTap(record, limit=self._services.config.limits.look_ahead_bytes)
-        lines = self._lines(answer) + STREAM_LINES
-        try:
-            with self._services.metrics.streaming(record.provider):
-                outcome = await self._run(answer, tap, lambda: downstream.head(answer.status, lines, None))
-        except asyncio.CancelledError:
-            record.end = record.end or "client_gone"
-            raise
-        if tap.finished and outcome is not Outcome.STALLED:
-            answer.release()
-            return downstream.finish()
-        answer.close()
-        if outcome is Outcome.STALLED:
-            record.end = "client_gone"
-            return downstream.abort()
-        return self._end_loudly(tap, outcome)
-
-    def _end_loudly(self, tap: StreamTap, outcome: Outcome) -> Written:
-        """End a stream that has no end of its own: by an event where one can be placed, by a broken connection else."""
-        record, downstream = self._record, self._downstream
-        record.end, message = LOSSES[outcome]
-        record.error_type = record.end
-        if not downstream.head_sent:
-            raise _loss(outcome)
-        event = tap.broken("server_error", message)
-        if event is None:
-            return downstream.abort()
-        downstream.write(event)
-        downstream.keep_alive = False
-        return downstream.finish()
-
-    async def _run(self, answer: Answer, tap: Tap, head: Callable[[], bytes] | None) -> Outcome:
-        """Relay a body; where the response is a background one, to its end even without a client."""
-        record = self._record
-        timeouts = self._services.upstreams[record.provider].timeouts
-        self._relay = relay = Relay(answer, self._downstream, tap, head, timeouts)
-        if self._client_gone:
-            relay.detach()
-        began, binding = monotonic(), self._binding_time
-        try:
-            while True:
-                try:
-                    return await relay.run(self._bind)
-                except asyncio.CancelledError:
-                    if not self._outlives_client():
-                        raise
-                    relay.detach()
-        finally:
-            relay.close()
-            record.waited += monotonic() - began - (self._binding_time - binding)
-
-    def _outlives_client(self) -> bool:
-        """Take the cancellation back, once, where the response is to go on without its client."""
-        if self._client_gone or not self._background or self._task is None:
-            return False
-        self._client_gone = True
-        self._task.uncancel()
-        return True
-
-    # -- bindings --------------------------------------------------------------------------------------------------
-
-    @property
-    def _background(self) -> bool:
-        upload = self._admission.upload
-        return upload is not None and upload.envelope.background
-
-    async def _bind(self) -> None:
-        """Bind the id the answer carries to its provider and tenant, where it can be asked for again."""
-        flags = self._binding_flags()
-        if flags is None:
-            return
-        record = self._record
-        began = monotonic()
-        binding = Binding(record.provider, self._caller.tenant, flags)
-        await self._services.bindings.bind(record.response_id, binding)
-        record.bound = monotonic()
-        self._binding_time += record.bound - began
-
-    def _binding_flags(self) -> int | None:
-        upload = self._admission.upload
-        if self._call.operation == "create" and upload is not None:
-            stored = upload.envelope.store is not False or upload.envelope.background
-            return (BACKGROUND if upload.envelope.background else 0) if stored else None
-        if self._call.operation == "conversations" and self._call.id is None:
-            return CONVERSATION
-        return None
-
-    async def _confirm(self) -> None:
-        """Forget a binding once the provider has confirmed that what it leads to is gone."""
-        if self._call.forgets and self._call.id is not None:
-            await self._services.bindings.forget(self._call.id)
-
-
-def _loss(outcome: Outcome) -> GatewayError:
-    """Make the error for a body that was lost before any of it was passed on."""
-    _, message = LOSSES[outcome]
-    return Draining(message, retry_after=1) if outcome is Outcome.STOPPED else BadAnswer(message)
-
-
-def _announced(answer: Answer) -> int:
-    """Return how long an answer's body will be, -1 where its head does not tell."""
-    announced = answer.headers.get("Content-Length", "")
-    return int(announced) if announced.isdigit() and "Content-Encoding" not in answer.headers else -1

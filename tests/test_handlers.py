@@ -132,7 +132,7 @@ async def test_defect_in_the_middle_of_an_answer_cuts_it(valkey, upstream):
         answer = await client.answer()
         await answer.read_events(1)
         (exchange,) = gw.app._handlers.active
-        exchange._relay._tap = None
+        exchange._delivery._relay._tap = None
         gate.set()
         await answer.read()
         assert answer.end in {"cut", "reset"}

@@ -35,6 +35,11 @@ async def stream_ends(gw):
     return {sample.labels["end"]: sample.value for sample in ends}
 
 
+def relay_of(exchange):
+    """Return what moves an exchange's answer, None before there is one."""
+    return exchange._delivery and exchange._delivery._relay
+
+
 async def nothing_left(gw, *upstreams):
     """Wait until no exchange is under way and no connection to a provider is in use or open."""
     pools = gw.app._upstreams.values()

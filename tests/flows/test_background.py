@@ -101,7 +101,7 @@ async def test_background_json_goes_on_when_its_client_leaves_inside_it(size, up
             await answer.read_piece()
             (exchange,) = gw.app._handlers.active
             client.abort()
-            await eventually(lambda: exchange._client_gone)
+            await eventually(lambda: exchange._delivery._client_gone)
             gate.set()
             await nothing_left(gw)
         assert len(valkey.keys()) == 1
@@ -133,7 +133,7 @@ async def test_background_response_that_fails_after_its_client_left_is_counted_a
             await answer.read_events(1)
             (exchange,) = gw.app._handlers.active
             client.abort()
-            await eventually(lambda: exchange._client_gone)
+            await eventually(lambda: exchange._delivery._client_gone)
             gate.set()
             await nothing_left(gw, upstream)
         assert await stream_ends(gw) == {"upstream_cut": 1}

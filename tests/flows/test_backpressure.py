@@ -5,7 +5,7 @@ import asyncio
 import orjson
 import pytest
 
-from tests.flows.calls import PLAIN, STREAMED, ask, create, nothing_left, stream_ends
+from tests.flows.calls import PLAIN, STREAMED, ask, create, nothing_left, relay_of, stream_ends
 from tests.rig import scripts, wire
 from tests.rig.eventually import eventually, standstill
 from tests.rig.gateway import bearer, gateway
@@ -46,7 +46,7 @@ async def test_client_that_stops_reading_stops_the_provider(kind, upstream, valk
         assert upstream.requests[0].stream.blocked
         (exchange,) = gw.app._handlers.active
         assert exchange._downstream.paused
-        held = exchange._relay._answer.body._size + exchange._downstream._transport.get_write_buffer_size()
+        held = relay_of(exchange)._answer.body._size + exchange._downstream._transport.get_write_buffer_size()
         assert held < 400_000
         client.release()
         await answer.read()
@@ -69,7 +69,7 @@ async def test_bytes_behind_the_terminal_event_wait_for_a_slow_client(upstream, 
         client.hold()
         await eventually(lambda: gw.app._handlers.active)
         (exchange,) = gw.app._handlers.active
-        while not exchange._relay._tap.finished:
+        while not relay_of(exchange)._tap.finished:
             client.release()
             await answer.read_piece()
             client.hold()

@@ -6,7 +6,7 @@ import orjson
 import pytest
 from openai.types.responses import ResponseFailedEvent
 
-from tests.flows.calls import PLAIN, STREAMED, ask, create, log_lines, nothing_left, stream_ends
+from tests.flows.calls import PLAIN, STREAMED, ask, create, log_lines, nothing_left, relay_of, stream_ends
 from tests.rig import scripts, wire
 from tests.rig.connection import PeerGone
 from tests.rig.eventually import eventually
@@ -114,7 +114,7 @@ async def test_drain_answers_503_when_no_byte_of_the_body_has_come(body, upstrea
     async with gateway(config(upstream), redis_url=valkey.url) as gw, gw.connect() as client:
         await ask(client, body)
         await upstream.received()
-        await eventually(lambda: any(exchange._relay for exchange in gw.app._handlers.active))
+        await eventually(lambda: any(relay_of(exchange) for exchange in gw.app._handlers.active))
         await gw.app.drain(AT_ONCE)
         answer = await client.answer()
         await answer.read()
@@ -164,7 +164,7 @@ async def test_drain_ends_a_stream_that_waits_for_redis(upstream, private_valkey
         private_valkey.hang()
         await ask(client, STREAMED)
         (exchange,) = await eventually(lambda: gw.app._handlers.active)
-        await eventually(lambda: exchange._relay and exchange._relay._binding)
+        await eventually(lambda: relay_of(exchange) and relay_of(exchange)._binding)
         await gw.app.drain(AT_ONCE)
         private_valkey.resume()
         answer = await client.answer()

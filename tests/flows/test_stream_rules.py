@@ -7,7 +7,7 @@ import itertools
 import orjson
 import pytest
 
-from tests.flows.calls import PLAIN, STREAMED, ask, create, nothing_left, stream_ends, timed
+from tests.flows.calls import PLAIN, STREAMED, ask, create, nothing_left, relay_of, stream_ends, timed
 from tests.rig import scripts, wire
 from tests.rig.client import comments
 from tests.rig.eventually import eventually, standstill
@@ -78,7 +78,7 @@ async def test_stream_withholds_the_id_until_it_is_bound(upstream, private_valke
         watching = [asyncio.create_task(watch(gw, way, look)) for way in WAYS]
         active = gw.app._handlers.active
         await upstream.received(len(WAYS))
-        await eventually(lambda: all(exchange._relay and exchange._relay._binding for exchange in active))
+        await eventually(lambda: all(relay_of(one) and relay_of(one)._binding for one in active))
         await standstill(lambda: sum(exchange.stream.received for exchange in upstream.requests))
         look.set()
         seen = dict(zip(WAYS, await asyncio.gather(*watching), strict=True))
