@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 BOUNDARY = re.compile(rb"\n\r?\n|\r\r|\n\r(?=[^\n])")
 """A line end and another; where a CR may be half of a CRLF, the byte behind it decides."""
-LINE_END = re.compile(rb"\r\n|\n|\r")
 KEEP_ALIVE = b": keep-alive\n\n"
 
+_ENDS = (b"\n\n", b"\r\n\r\n")
+_CR, _LF = b"\r\n"
 _OVERLAP = 2
 """Bytes of a boundary that can lie before the chunk in which it ends."""
 
@@ -22,11 +23,12 @@ class Framer:
     Nothing is changed: what is fed comes out, in order, to the byte.
     """
 
-    __slots__ = ("_limit", "_tail", "continued", "opened", "oversized")
+    __slots__ = ("_limit", "continued", "held", "opened", "oversized")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._tail = bytearray()
+        self.held = bytearray()
+        """The beginning of an event that waits for its end; of an oversized one, its last bytes. Else empty."""
         self.oversized = False
         self.continued = 0
         """Bytes at the start of the last output that belong to an oversized event begun before it."""
@@ -40,7 +42,8 @@ class Framer:
 
     def feed(self, chunk: bytes) -> bytes:
         """Take bytes as they come and return those that complete events."""
-        if not self._tail and not self.oversized and chunk.endswith(b"\n\n"):
+        if not self.held and not self.oversized and chunk.endswith(_ENDS):
+            self.continued = self.opened = 0
             return chunk
         if self.oversized:
             return self._pass(chunk)
@@ -49,7 +52,7 @@ class Framer:
 
     def _cut(self, chunk: bytes) -> bytes:
         """Return what completes events, and an event that has become too long to wait for."""
-        tail = self._tail
+        tail = self.held
         start = max(0, len(tail) - _OVERLAP)
         tail += chunk
         end = _last_boundary(tail, start)
@@ -66,23 +69,23 @@ class Framer:
         return out
 
     def _pass(self, chunk: bytes) -> bytes:
-        """Let an oversized event through until it ends; `_tail` then holds bytes already returned."""
-        seen = len(self._tail)
-        window = self._tail + chunk
+        """Let an oversized event through until it ends; `held` then holds bytes already returned."""
+        seen = len(self.held)
+        window = self.held + chunk
         found = BOUNDARY.search(window)
         self.continued, self.opened = len(chunk), 0
         if found is None:
-            self._tail = window[-_OVERLAP:]
+            self.held = window[-_OVERLAP:]
             return chunk
         self.continued = end = found.end() - seen
         self.oversized = False
-        self._tail = bytearray()
+        self.held = bytearray()
         return chunk[:end] + self._cut(chunk[end:])
 
     def close(self) -> bytes:
         """Return what is left: an event whose end never came."""
-        rest = b"" if self.oversized else bytes(self._tail)
-        self._tail = bytearray()
+        rest = b"" if self.oversized else bytes(self.held)
+        self.held = bytearray()
         return rest
 
 
@@ -100,7 +103,7 @@ def _last_boundary(data: bytearray, start: int) -> int:
 def split(block: bytes) -> Iterator[bytes]:
     """Yield the events of a block that ends behind a complete event."""
     start = 0
-    if b"\r" not in block:
+    if _CR not in block:
         while (at := block.find(b"\n\n", start)) >= 0:
             yield block[start : at + 2]
             start = at + 2
@@ -114,8 +117,20 @@ def split(block: bytes) -> Iterator[bytes]:
 
 def data_of(event: bytes) -> bytes:
     """Return an event's data, its lines joined; empty for comments and events without any."""
-    lines = LINE_END.split(event) if b"\r" in event else event.split(b"\n")
-    return b"\n".join([_value(line) for line in lines if line.startswith(b"data:") or line == b"data"])
+    return b"\n".join([_value(line) for line in event.splitlines() if line.startswith(b"data:") or line == b"data"])
+
+
+def lone_data(block: bytes) -> bytes:
+    """Return the data of a block that is one event of one line, or of one behind its name; empty for any other."""
+    if _CR in block:
+        line, _, rest = block.partition(b"\r")
+        alone = rest == b"\n\r\n" and _LF not in line
+    else:
+        line, _, rest = block.partition(b"\n")
+        if line[:7] == b"event: ":
+            line, _, rest = rest.partition(b"\n")
+        alone = rest == b"\n"
+    return line[6:] if alone and line[:6] == b"data: " else b""
 
 
 def _value(line: bytes) -> bytes:

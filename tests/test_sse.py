@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.sse import KEEP_ALIVE, Framer, data_of, encode, split
+from proxy.sse import KEEP_ALIVE, Framer, data_of, encode, lone_data, split
 from tests.rig.client import comments, split_events
 
 UNLIMITED = 1 << 30
@@ -104,6 +104,16 @@ def test_framer_lets_an_oversized_event_through_and_finds_its_end():
     assert framer.close() == b"da"
 
 
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r"])
+def test_framer_forgets_an_oversized_event_with_the_one_behind_it(end):
+    framer = Framer(8)
+    framer.feed(b"data: 12345")
+    framer.feed(b"678" + end)
+    assert (framer.continued, framer.oversized) == (3 + len(end), False)
+    assert framer.feed(b"data: x" + end) == b"data: x" + end
+    assert (framer.continued, framer.opened) == (0, 0)
+
+
 def test_framer_tells_two_oversized_events_of_one_piece_apart():
     framer = Framer(4)
     framer.feed(b"data: 1")
@@ -120,6 +130,7 @@ def test_framer_accounts_for_the_bytes_of_oversized_events(stream, lengths, limi
         block = framer.feed(piece)
         passed += block
         if not was and not framer.oversized:
+            assert (framer.continued, framer.opened) == (0, 0)
             continue
         large = True
         assert framer.continued <= len(block) - framer.opened
@@ -185,3 +196,45 @@ def test_keep_alive_is_a_comment_and_nothing_else():
     assert comments(KEEP_ALIVE) == [" keep-alive"]
     assert split_events(KEEP_ALIVE) == []
     assert between_events(KEEP_ALIVE)
+
+
+@pytest.mark.parametrize(
+    "block", [b'data: {"a":1}\n\n', b'event: content-delta\ndata: {"a":1}\n\n', b'data: {"a":1}\r\n\r\n']
+)
+def test_lone_data_is_read_off_an_event_of_one_line(block):
+    assert lone_data(block) == b'{"a":1}'
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        b"",
+        b"\n\n",
+        b": comment\n\n",
+        b"data\n\n",
+        b"data:1\n\n",
+        b"id: 1\ndata: 1\n\n",
+        b"data: 1\nid: 1\n\n",
+        b"data: 1\ndata: 2\n\n",
+        b"data: 1\n\ndata: 2\n\n",
+        b"data: 1\n\n\n",
+        b"data: 1\n",
+        b"data: 1\rdata: 2\n\n",
+        b"event: a\rdata: 1\ndata: 2\n\n",
+        b"data: 1\r\ndata: 2\r\n\r\n",
+        b"data: 1\ndata: 2\r\n\r\n",
+        b"data: 1\r\n\r\ndata: 2\r\n\r\n",
+        b"event: a\r\ndata: 1\r\n\r\n",
+        b"event: a\nevent: b\ndata: 1\n\n",
+        b"event: a\n\n",
+    ],
+)
+def test_lone_data_leaves_any_other_block_to_be_split(block):
+    assert lone_data(block) == b""
+
+
+@settings(deadline=None, max_examples=300)
+@given(streams)
+def test_lone_data_is_what_a_parser_by_the_standard_finds(stream):
+    found = lone_data(stream)
+    assert not found or [event.data.encode() for event in split_events(stream)] == [found]

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, NamedTuple
 import orjson
 
 from proxy.dialects.items import Said, Text, Turn, read_input
+from proxy.dialects.parameters import check_range
 from proxy.dialects.tools import Tools, read_tools
 from proxy.errors import BadRequest
 
@@ -63,6 +64,9 @@ SETTINGS: Final = {
     "user": str,
 }
 """The settings, each with its type; a float may be written as an integer."""
+
+_RANGES: Final = {"temperature": (0, 2), "top_logprobs": (0, 20), "top_p": (0, 1)}
+"""The least and the most of those that have both, whatever a provider makes of them."""
 
 _READ_ELSEWHERE = frozenset({"include", "input", "instructions", "model", "reasoning", "text", "tool_choice", "tools"})
 _GATEWAYS_OWN = frozenset({"previous_response_id", "store", "stream", "stream_options"})
@@ -173,11 +177,13 @@ def _read_settings(
     return settings, unknown
 
 
-def _typed(name: str, value: Any) -> Any:
-    wanted = SETTINGS[name]
-    if type(value) is wanted or (wanted is float and type(value) is int):
-        return value
-    raise BadRequest(f"{name} has the wrong type.", param=name)
+def _typed(name: str, given: Any) -> Any:
+    wanted, found = SETTINGS[name], type(given)
+    if found is not wanted and not (wanted is float and found is int):
+        raise BadRequest(f"{name} has the wrong type.", param=name)
+    if name in _RANGES:
+        check_range(name, given, "decimal" if wanted is float else "integer", *_RANGES[name])
+    return given
 
 
 def _read_format(value: Any) -> Format:

@@ -116,3 +116,26 @@ class CodeInterpreterCall(_HostedCall):
             "container_id": self.container_id,
             "outputs": list(self._outputs) or None,
         }
+
+
+class ImageGenerationCall(_HostedCall):
+    """An image the model made, in base64."""
+
+    __slots__ = ("_result",)
+
+    kind = "image_generation_call"
+    busy = "generating"
+
+    def __init__(self, writer: EventWriter) -> None:
+        self._result: str | None = None
+        super().__init__(writer, "ig")
+
+    def show(self, encoded: str) -> None:
+        """Give the image."""
+        self._writer.spend(len(encoded))
+        self._result = encoded
+
+    def render(self, status: ItemStatus) -> Mapping[str, Any]:
+        """Render the item as it stands; the API knows none that is incomplete."""
+        told = "failed" if status == "incomplete" else self._status(status)
+        return {"id": self.id, "type": self.kind, "status": told, "result": self._result}

@@ -7,16 +7,17 @@ from typing import Any, Final, Literal, NamedTuple
 import orjson
 
 from proxy.dialects.reasoning import unseal
-from proxy.dialects.tools import CUSTOM_INPUT, upstream_name
+from proxy.dialects.tools import CUSTOM_INPUT, TOOL_SEARCH, upstream_name, upstream_names
 from proxy.errors import BadRequest
 
 Role = Literal["system", "developer", "user"]
 
 
 class Text(NamedTuple):
-    """Text of either side."""
+    """Text of either side. `cache` is how long the prompt up to here is to be cached; empty: as usual, None: not."""
 
     text: str
+    cache: str | None = None
 
 
 class Refusal(NamedTuple):
@@ -32,6 +33,7 @@ class Image(NamedTuple):
     file_id: str | None
     detail: str | None
     param: str
+    cache: str | None = None
 
 
 class File(NamedTuple):
@@ -42,6 +44,7 @@ class File(NamedTuple):
     file_id: str | None
     filename: str | None
     param: str
+    cache: str | None = None
 
 
 class Audio(NamedTuple):
@@ -208,6 +211,30 @@ def _read_custom_call(reading: _Reading, item: Mapping[str, Any], param: str) ->
     _read_call(reading, {**item, "arguments": arguments}, param)
 
 
+def _read_search_call(reading: _Reading, item: Mapping[str, Any], param: str) -> None:
+    if _is_clients(reading, item):
+        arguments = orjson.dumps(item.get("arguments") or {}).decode()
+        reading.read.append(Call(_string(item, "call_id", param), TOOL_SEARCH, arguments))
+
+
+def _read_search_output(reading: _Reading, item: Mapping[str, Any], param: str) -> None:
+    """Read what a search found: the tools are offered from now on, and the model is told which they are."""
+    if _is_clients(reading, item):
+        before = len(reading.tools)
+        _read_brought_tools(reading, item, param)
+        found = upstream_names(f"{param}.tools", (tool for _, tool in reading.tools[before:]))
+        told = f"Found: {', '.join(found)}." if found else "No tools were found."
+        reading.read.append(Output(_string(item, "call_id", param), (Text(told),)))
+
+
+def _is_clients(reading: _Reading, item: Mapping[str, Any]) -> bool:
+    """Tell whether the client executed a search itself; what another provider did is reported as dropped."""
+    own = item.get("execution") == "client"
+    if not own:
+        reading.dropped.append(f"input.{item.get('type')}")
+    return own
+
+
 def _read_output(reading: _Reading, item: Mapping[str, Any], param: str) -> None:
     parts = _read_parts(item.get("output"), f"{param}.output")
     reading.read.append(Output(_string(item, "call_id", param), parts))
@@ -252,6 +279,8 @@ _READERS: Final[Mapping[str, Callable[[_Reading, Mapping[str, Any], str], None]]
     "function_call_output": _read_output,
     "custom_tool_call": _read_custom_call,
     "custom_tool_call_output": _read_output,
+    "tool_search_call": _read_search_call,
+    "tool_search_output": _read_search_output,
     "reasoning": _read_reasoning,
     "additional_tools": _read_brought_tools,
     "configuration_update": _read_configuration,
@@ -273,7 +302,7 @@ def _read_parts(content: Any, param: str) -> tuple[Part, ...]:
 def _read_part(part: Any, param: str) -> Part:
     kind = part.get("type") if isinstance(part, dict) else None
     if kind in ("input_text", "output_text", "text", "summary_text", "reasoning_text"):
-        return Text(_string(part, "text", param))
+        return Text(_string(part, "text", param), _read_breakpoint(part))
     if kind == "refusal":
         return Refusal(_string(part, "refusal", param))
     if kind == "input_image":
@@ -291,14 +320,24 @@ def _read_image(part: Mapping[str, Any], param: str) -> Image:
     url, file_id = _optional(part, "image_url", param), _optional(part, "file_id", param)
     if (url is None) == (file_id is None):
         raise BadRequest("An image needs one of image_url and file_id.", param=param)
-    return Image(url, file_id, _optional(part, "detail", param), param)
+    return Image(url, file_id, _optional(part, "detail", param), param, _read_breakpoint(part))
 
 
 def _read_file(part: Mapping[str, Any], param: str) -> File:
     sources = [_optional(part, member, param) for member in ("file_data", "file_url", "file_id")]
     if sum(source is not None for source in sources) != 1:
         raise BadRequest("A file needs one of file_data, file_url and file_id.", param=param)
-    return File(sources[0], sources[1], sources[2], _optional(part, "filename", param), param)
+    filename = _optional(part, "filename", param)
+    return File(sources[0], sources[1], sources[2], filename, param, _read_breakpoint(part))
+
+
+def _read_breakpoint(part: Mapping[str, Any]) -> str | None:
+    """Return the lifetime a part's cache breakpoint asks for, None where it has none."""
+    found = part.get("prompt_cache_breakpoint")
+    if not isinstance(found, dict):
+        return None
+    lifetime = found.get("ttl")
+    return lifetime if isinstance(lifetime, str) else ""
 
 
 def _optional(value: Mapping[str, Any], member: str, param: str) -> str | None:

@@ -99,8 +99,11 @@ def _checked(encoded: str, param: str) -> str:
     encoded = "".join(encoded.split())
     try:
         base64.b64decode(encoded, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise BadRequest("The content is not base64.", code="invalid_base64", param=param) from error
+    if len(encoded) % 4:
+        # More padding than there has to be, which Python lets pass.
+        raise BadRequest("The content is not base64.", code="invalid_base64", param=param)
     return encoded
 
 

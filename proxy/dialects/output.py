@@ -87,8 +87,12 @@ class _Part:
         name = f"{self.kind.stem}.annotation.added"
         self._writer.emit(name, **self._place, annotation_index=at, annotation=annotation)
 
+    @property
+    def text(self) -> str:
+        return "".join(self._pieces)
+
     def render(self) -> dict[str, Any]:
-        text = {self.kind.member: "".join(self._pieces)}
+        text = {self.kind.member: self.text}
         more = {"annotations": self.annotations, "logprobs": self.logprobs} if self.kind is OUTPUT_TEXT else {}
         return {**self.kind.opened, **text, **more}
 
@@ -143,6 +147,12 @@ class Message(_PartedItem):
 
     def __init__(self, writer: EventWriter) -> None:
         super().__init__(writer, "msg")
+
+    @property
+    def text(self) -> str:
+        """The text of the open part, which is what indices of an annotation count in."""
+        part = self._part
+        return "" if part is None or part.kind is not OUTPUT_TEXT else part.text
 
     def add_text(self, text: str, logprobs: Sequence[Mapping[str, Any]] = ()) -> None:
         """Go on with the text."""
@@ -203,18 +213,21 @@ class Reasoning(_PartedItem):
 
 
 class Call(OutputItem):
-    """A call of a tool, under the client's own name for it."""
+    """A call of a tool, under the client's own name for it.
+
+    An id that is `taken` is one the writer has given out already, for something that had to come before.
+    """
 
     __slots__ = ("_known", "_pieces", "_sent", "_template", "call_id", "name")
 
-    def __init__(self, writer: EventWriter, tool: Tool | None, name: str, call_id: str) -> None:
+    def __init__(self, writer: EventWriter, tool: Tool | None, name: str, call_id: str, *, taken: bool = False) -> None:
         self._known = tool
         self.name = name if tool is None else tool.own_name
-        self.call_id = writer.call_id(call_id)
+        self.call_id = call_id if taken else writer.call_id(call_id)
         self._pieces: list[str] = []
         self._sent = False
         self._writer = writer
-        super().__init__(writer, "ctc" if self._custom else "fc")
+        super().__init__(writer, "tsc" if self._searches else "ctc" if self._custom else "fc")
         place = {"item_id": self.id, "output_index": self.index}
         self._template = delta_template(f"{self._stem}.delta", place)
         writer.spend(len(self.name) + len(self.call_id))
@@ -223,6 +236,10 @@ class Call(OutputItem):
     @property
     def _custom(self) -> bool:
         return self._known is not None and self._known.custom
+
+    @property
+    def _searches(self) -> bool:
+        return self._known is not None and self._known.searches
 
     @property
     def _stem(self) -> str:
@@ -235,7 +252,7 @@ class Call(OutputItem):
             return
         self._pieces.append(arguments)
         self._writer.spend(len(arguments))
-        if not self._custom and not _says_nothing("".join(self._pieces)):
+        if not self._custom and not self._searches and not _says_nothing("".join(self._pieces)):
             self._release()
 
     @property
@@ -261,6 +278,10 @@ class Call(OutputItem):
         self._pieces.append(piece)
 
     def _settle(self, status: ItemStatus) -> None:
+        if self._searches:
+            # Its arguments are told whole, by the item itself.
+            self._sent = True
+            return
         if not self._sent:
             held = "".join(self._pieces)
             if self._custom:
@@ -278,6 +299,8 @@ class Call(OutputItem):
     def render(self, status: ItemStatus) -> Mapping[str, Any]:
         """Render the item as it stands."""
         text = "".join(self._pieces) if self._sent else ""
+        if self._searches:
+            return self._render_search(text, status)
         item = {
             "id": self.id,
             "type": "custom_tool_call" if self._custom else "function_call",
@@ -289,10 +312,29 @@ class Call(OutputItem):
         namespace = None if self._known is None else self._known.namespace
         return item if namespace is None else {**item, "namespace": namespace}
 
+    def _render_search(self, text: str, status: ItemStatus) -> Mapping[str, Any]:
+        return {
+            "id": self.id,
+            "type": "tool_search_call",
+            "status": status,
+            "call_id": self.call_id,
+            "execution": "client",
+            "arguments": _as_object(text),
+        }
+
 
 def _says_nothing(arguments: str) -> bool:
     """Tell whether this can still become what some providers write for no arguments; clients expect an object."""
     return len(arguments) <= _MAX_HELD and "null".startswith(arguments.strip())
+
+
+def _as_object(arguments: str) -> Mapping[str, Any]:
+    """Return arguments as an object, empty where they are none."""
+    try:
+        value = orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _unwrap(arguments: str) -> str:

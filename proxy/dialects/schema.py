@@ -26,21 +26,22 @@ _ONE: Final = frozenset(
 
 def rewrite_schema(schema: Schema, rewrite: Callable[[Schema], Schema]) -> dict[str, Any]:
     """Return a copy of a schema in which every schema, the inner ones first, went through `rewrite`."""
-    return dict(rewrite({name: _inner(name, value, rewrite) for name, value in schema.items()}))
+    return dict(_rewrite(schema, rewrite))
+
+
+def _rewrite(value: Any, rewrite: Callable[[Schema], Schema]) -> Any:
+    # Three frames a level: a schema as deep as a request may be has to fit in the interpreter's default of a thousand.
+    if not isinstance(value, dict):
+        return value
+    return rewrite({name: _inner(name, member, rewrite) for name, member in value.items()})
 
 
 def _inner(name: str, value: Any, rewrite: Callable[[Schema], Schema]) -> Any:
     if name in _OF_SCHEMAS and isinstance(value, dict):
-        return {inner: _one(schema, rewrite) for inner, schema in value.items()}
-    if name in _LISTS and isinstance(value, list):
-        return [_one(schema, rewrite) for schema in value]
-    if name in _ONE and isinstance(value, list):
-        return [_one(schema, rewrite) for schema in value]
-    return _one(value, rewrite) if name in _ONE else value
-
-
-def _one(value: Any, rewrite: Callable[[Schema], Schema]) -> Any:
-    return rewrite_schema(value, rewrite) if isinstance(value, dict) else value
+        return {inner: _rewrite(schema, rewrite) for inner, schema in value.items()}
+    if isinstance(value, list) and (name in _LISTS or name in _ONE):
+        return [_rewrite(schema, rewrite) for schema in value]
+    return _rewrite(value, rewrite) if name in _ONE else value
 
 
 def without(schema: Schema, keywords: frozenset[str]) -> dict[str, Any]:

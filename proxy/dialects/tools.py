@@ -10,6 +10,8 @@ from proxy.errors import BadRequest
 MAX_NAME: Final = 64
 CUSTOM_INPUT: Final = "input"
 """The one parameter of a function that stands for a custom tool."""
+TOOL_SEARCH: Final = "tool_search"
+"""The type, and the function's name, of the search for further tools that the client executes."""
 
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_-]")
 _SCHEMA_OF_CUSTOM: Final[Mapping[str, Any]] = {
@@ -21,7 +23,10 @@ _SCHEMA_OF_CUSTOM: Final[Mapping[str, Any]] = {
 
 
 class Tool(NamedTuple):
-    """A tool the client executes, as a function: `name` is what the provider calls it, `own_name` the client."""
+    """A tool the client executes, as a function: `name` is what the provider calls it, `own_name` the client.
+
+    `searches` tells that it finds further tools.
+    """
 
     name: str
     description: str
@@ -30,6 +35,12 @@ class Tool(NamedTuple):
     own_name: str
     namespace: str | None
     custom: bool
+    searches: bool = False
+
+    @property
+    def kind(self) -> str:
+        """The type a tool choice knows it by."""
+        return TOOL_SEARCH if self.searches else "custom" if self.custom else "function"
 
 
 class Choice(NamedTuple):
@@ -84,17 +95,27 @@ def read_tools(declared: Iterable[tuple[str, Any]], choice: Any, *, hosted: froz
     return everything._replace(choice=_read_choice(choice, everything, hosted))
 
 
+def upstream_names(param: str, declared: Iterable[Any]) -> list[str]:
+    """Return what the provider calls those of some tools that the client executes. Raises BadRequest."""
+    return [tool.name for tool in read_tools(((param, tool) for tool in declared), None).functions]
+
+
 def _add(functions: dict[str, Tool], tool: Tool, param: str) -> None:
     known = functions.setdefault(tool.name, tool)
-    if (known.own_name, known.namespace, known.custom) != (tool.own_name, tool.namespace, tool.custom):
+    if (known.own_name, known.namespace, known.kind) != (tool.own_name, tool.namespace, tool.kind):
         raise BadRequest(f"Two tools would be called {tool.name!r}.", param=param)
 
 
 def _flatten(param: str, tool: Mapping[str, Any]) -> list[Tool | Mapping[str, Any]]:
     """Return a tool as one function, a namespace as the functions in it, anything else as it is."""
     kind = tool.get("type")
+    if not isinstance(kind, str):
+        raise BadRequest("A tool has to have a type.", param=f"{param}.type")
     if kind in ("function", "custom"):
         return [_read_tool(param, tool, None, "")]
+    if kind == TOOL_SEARCH and tool.get("execution") == "client":
+        named = {**tool, "name": TOOL_SEARCH, "strict": None}
+        return [_read_tool(param, named, None, "")._replace(searches=True)]
     if kind != "namespace":
         return [tool]
     namespace, within = tool.get("name"), tool.get("tools")
@@ -164,11 +185,14 @@ def _read_allowed(choice: Mapping[str, Any], tools: Tools, hosted: frozenset[str
     listed = choice.get("tools")
     if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
         raise BadRequest("allowed_tools needs a list of tools.", param="tool_choice.tools")
+    if not all(isinstance(entry.get("type"), str) for entry in listed):
+        raise BadRequest("An allowed tool has to have a type.", param="tool_choice.tools")
     mode = choice.get("mode", "auto")
     if mode not in ("auto", "required"):
         raise BadRequest(f"allowed_tools cannot have mode {mode!r}.", param="tool_choice.mode")
     # A tool the provider cannot have anyway is no hindrance as long as it is not the only way out.
-    known = [entry for entry in listed if entry.get("type") in ("function", "custom") or entry.get("type") in hosted]
+    own = {"function", "custom", *(tool.kind for tool in tools.functions)}
+    known = [entry for entry in listed if entry["type"] in own or entry["type"] in hosted]
     if listed and not known and mode == "required":
         _find(listed[0], tools, hosted)
     return Choice(mode, tuple(_find(entry, tools, hosted) for entry in known))
@@ -184,4 +208,6 @@ def _find(entry: Mapping[str, Any], tools: Tools, hosted: frozenset[str]) -> str
         raise BadRequest(f"Tool choice {name!r} is not among the tools.", param="tool_choice")
     if isinstance(kind, str) and kind in hosted:
         return kind
+    if kind == TOOL_SEARCH and (search := tools.find(TOOL_SEARCH)) is not None and search.searches:
+        return search.name
     raise BadRequest(f"The tool {kind!r} cannot be chosen: this provider does not have it.", param="tool_choice")

@@ -8,7 +8,7 @@ import orjson
 from proxy.dialects.base import Context, Failure
 from proxy.dialects.events import EventWriter, OutputTooLong, TokenCounts
 from proxy.dialects.failures import TOO_LARGE, bad_answer
-from proxy.sse import Framer, data_of, split
+from proxy.sse import Framer, data_of, lone_data, split
 
 
 class Malformed(Exception):
@@ -112,6 +112,11 @@ class SseTranslator(StreamTranslator):
         """Finish the response at the end of the body, if everything that has to come before was there."""
 
     def _take(self, chunk: bytes) -> None:
+        # Nearly every chunk is one event.
+        data = b"" if self._framer.held else lone_data(chunk)
+        if data:
+            self._read_data(data)
+            return
         block = self._framer.feed(chunk)
         if self._framer.oversized:
             self._read(block[: len(block) - self._framer.opened])
@@ -128,10 +133,6 @@ class SseTranslator(StreamTranslator):
 
     def _read(self, block: bytes) -> None:
         """Read whole events until the response ends."""
-        # Nearly every block is one event of one line.
-        if block.startswith(b"data: {") and block.find(b"\n") == len(block) - 2 and b"\r" not in block:
-            self._read_data(block[6:-2])
-            return
         for event in split(block):
             data = data_of(event)
             if data and not self.finished:

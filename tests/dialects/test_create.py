@@ -88,6 +88,28 @@ def test_what_cannot_be_honoured_is_refused(body, param):
     assert refused.value.param == param
 
 
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"temperature": 2.1}, "decimal_above_max_value"),
+        ({"temperature": -1}, "decimal_below_min_value"),
+        ({"top_p": 1.01}, "decimal_above_max_value"),
+        ({"top_logprobs": 21}, "integer_above_max_value"),
+        ({"top_logprobs": -1}, "integer_below_min_value"),
+    ],
+)
+def test_setting_outside_its_range_is_refused(body, code):
+    """Also where the provider would not be told of it: nobody else would say."""
+    with pytest.raises(BadRequest) as refused:
+        read(**body)
+    assert (refused.value.code, [refused.value.param]) == (code, list(body))
+
+
+@pytest.mark.parametrize("body", [{"temperature": 0}, {"temperature": 2}, {"top_p": 1}, {"top_logprobs": 20}])
+def test_setting_at_the_end_of_its_range_is_taken(body):
+    assert read(**body).settings == body
+
+
 def test_depth_no_encoder_writes_is_refused():
     deep = {}
     for _ in range(300):

@@ -114,6 +114,35 @@ def test_own_reasoning_is_opened_and_foreign_is_reported():
     assert foreign.dropped == ("input.reasoning.encrypted_content",)
 
 
+FOUND = {"type": "namespace", "name": "files", "tools": [{"type": "function", "name": "open"}]}
+
+
+def search(**members):
+    return {"type": "tool_search_call", "call_id": "s", "execution": "client", "arguments": {"query": "q"}, **members}
+
+
+def found(*tools, **members):
+    return {"type": "tool_search_output", "call_id": "s", "execution": "client", "tools": list(tools), **members}
+
+
+def test_search_of_the_client_is_a_call_and_what_it_found_is_offered():
+    read_ = read(search(), found(FOUND, {"type": "web_search"}))
+    (turn,) = read_.turns
+    assert turn.acts == (Call("s", "tool_search", '{"query":"q"}'),)
+    assert turn.outputs == (Output("s", (Text("Found: files__open."),)),)
+    assert [tool for _, tool in read_.tools] == [FOUND, {"type": "web_search"}]
+
+
+def test_search_that_found_nothing_says_so():
+    (turn,) = read(search(arguments=None), found()).turns
+    assert (turn.acts[0].arguments, turn.outputs[0].parts) == ("{}", (Text("No tools were found."),))
+
+
+def test_search_of_another_provider_is_reported():
+    read_ = read(user("Hi"), search(execution="server", call_id=None), found(FOUND, execution="server", call_id=None))
+    assert (read_.dropped, read_.tools) == (("input.tool_search_call", "input.tool_search_output"), ())
+
+
 def test_tools_in_the_input_are_tools_of_the_request():
     tool = {"type": "function", "name": "f"}
     assert read({"type": "additional_tools", "role": "developer", "tools": [tool]}).tools == (
@@ -152,6 +181,9 @@ def test_items_of_hosted_tools_are_reported_once():
         {"type": "compaction_trigger"},
         {"type": "function_call", "name": "f", "arguments": "{}"},
         {"type": "additional_tools", "tools": 3},
+        {"type": "tool_search_call", "execution": "client", "arguments": {}},
+        {"type": "tool_search_output", "execution": "client", "call_id": "s", "tools": 3},
+        {"type": "tool_search_output", "execution": "client", "call_id": "s", "tools": [3]},
     ],
 )
 def test_what_cannot_be_read_is_refused_with_its_place(item):
@@ -163,3 +195,17 @@ def test_what_cannot_be_read_is_refused_with_its_place(item):
 def test_input_of_another_type_is_refused():
     with pytest.raises(BadRequest):
         read_input({"role": "user"}, "p", "m")
+
+
+@pytest.mark.parametrize(
+    ("mark", "cache"),
+    [(None, None), ({"mode": "explicit"}, ""), ({"mode": "explicit", "ttl": "12h"}, "12h"), ("explicit", None)],
+)
+def test_cache_breakpoint_of_a_part_is_kept(mark, cache):
+    parts = [
+        {"type": "input_text", "text": "Hi", "prompt_cache_breakpoint": mark},
+        {"type": "input_image", "image_url": "https://a.example/b.png", "prompt_cache_breakpoint": mark},
+        {"type": "input_file", "file_id": "file_1", "prompt_cache_breakpoint": mark},
+    ]
+    (said,) = read({"role": "user", "content": parts}).turns
+    assert [part.cache for part in said.parts] == [cache] * 3

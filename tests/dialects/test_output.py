@@ -31,12 +31,35 @@ def test_any_text_arrives_as_it_is(text):
     assert [part.get("text", part.get("refusal")) for part in message["content"]] == [text * 2, text]
 
 
+def test_text_of_a_message_is_what_an_annotation_is_placed_in():
+    writer = EventWriter(context_of())
+    writer.open()
+    message = Message(writer)
+    assert message.text == ""
+    message.add_text("Hel")
+    message.add_text("lo")
+    assert message.text == "Hello"
+    message.add_refusal("No.")
+    assert message.text == ""
+
+
 def test_any_response_id_makes_ids_of_items():
     writer = EventWriter(dataclasses.replace(context_of(), response_id="resp_100%d"))
     writer.open()
     Message(writer).add_text("x")
     writer.finish(None, None)
     assert read_events(writer.take())[-1]["response"]["output"][0]["id"] == "msg_100%d00"
+
+
+def test_id_of_a_call_can_be_known_before_it():
+    ids = []
+
+    def make(writer):
+        ids.append(writer.call_id(""))
+        Reasoning(writer)
+        Call(writer, None, "f", ids[0], taken=True)
+
+    assert written(make)[-1]["response"]["output"][1]["call_id"] == ids[0]
 
 
 def test_reasoning_has_summaries_and_text_of_their_own_count():
@@ -113,3 +136,20 @@ def test_item_is_closed_once():
         message.close()
 
     assert sum(event["type"] == "response.output_item.done" for event in written(make)) == 1
+
+
+@pytest.mark.parametrize(("arguments", "told"), [('{"query":"a"}', {"query": "a"}), ("", {}), ("[1]", {}), ("{", {})])
+def test_search_for_tools_tells_its_arguments_whole(arguments, told):
+    (tool,) = read_tools([("tools[0]", {"type": "tool_search", "execution": "client"})], None).functions
+
+    def make(writer):
+        call = Call(writer, tool, "tool_search", "c")
+        for piece in arguments:
+            call.add(piece)
+
+    events = written(make)
+    (item,) = events[-1]["response"]["output"]
+    assert item.pop("id").startswith("tsc_")
+    searched = {"type": "tool_search_call", "status": "completed", "call_id": "c", "execution": "client"}
+    assert item == {**searched, "arguments": told}
+    assert [event["type"] for event in events[2:-1]] == ["response.output_item.added", "response.output_item.done"]

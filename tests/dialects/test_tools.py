@@ -51,6 +51,31 @@ def test_namespaced_tool_is_found_by_the_providers_name():
     assert tools.find("open") is None
 
 
+FIND = {
+    "type": "tool_search",
+    "execution": "client",
+    "description": "Finds tools.",
+    "parameters": {"type": "object", "properties": {"query": {"type": "string"}}},
+}
+
+
+def test_search_the_client_executes_is_a_function():
+    (tool,) = read(FIND).functions
+    assert (tool.name, tool.description, tool.searches, tool.kind) == (
+        "tool_search",
+        "Finds tools.",
+        True,
+        "tool_search",
+    )
+    assert list(tool.parameters["properties"]) == ["query"]
+    assert read({**FIND, "execution": "server"}).hosted == ({**FIND, "execution": "server"},)
+
+
+def test_search_can_be_among_the_allowed_tools():
+    choice = {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "tool_search"}]}
+    assert [tool.name for tool in read(WEATHER, FIND, choice=choice).offered()] == ["tool_search"]
+
+
 def test_long_and_strange_names_stay_within_what_providers_take():
     names = {upstream_name("n" * 60, "space" * 9), upstream_name("n" * 61, "space" * 9)}
     assert all(len(name) <= 64 for name in names)
@@ -110,9 +135,13 @@ def test_allowed_tools_are_all_that_is_offered():
         ([WEATHER], {"type": "allowed_tools", "tools": "weather"}),
         ([3], None),
         ([{"type": "function"}], None),
+        ([{"type": []}], None),
+        ([WEATHER], {"type": "allowed_tools", "mode": "auto", "tools": [{"type": {}}]}),
         ([{"type": "namespace", "name": "x"}], None),
         ([{"type": "namespace", "name": "x", "tools": [SEARCH]}], None),
         ([FILES, {"type": "function", "name": "files__open"}], None),
+        ([FIND, {"type": "function", "name": "tool_search"}], None),
+        ([{"type": "function", "name": "tool_search"}], {"type": "tool_search"}),
     ],
 )
 def test_what_cannot_be_honoured_is_refused(tools, choice):

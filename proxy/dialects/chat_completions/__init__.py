@@ -3,13 +3,14 @@
 from functools import partial
 
 from proxy.dialects.base import Dialect
-from proxy.dialects.chat_completions.messages import Media
-from proxy.dialects.chat_completions.request import Profile, render_request
+from proxy.dialects.chat_completions.messages import fetches
+from proxy.dialects.chat_completions.profile import EVERY_EFFORT, Hosted, Media, Profile, efforts, same
+from proxy.dialects.chat_completions.request import render_request
 from proxy.dialects.chat_completions.response import parse_response
 from proxy.dialects.chat_completions.stream import ChatTranslator
 from proxy.dialects.failures import parse_error
 
-__all__ = ["Media", "Profile", "chat_completions"]
+__all__ = ["EVERY_EFFORT", "Hosted", "Media", "Profile", "chat_completions", "efforts", "same"]
 
 
 def chat_completions(profile: Profile) -> Dialect:
@@ -20,4 +21,6 @@ def chat_completions(profile: Profile) -> Dialect:
         parse_response=parse_response,
         parse_error=parse_error,
         parse_stream=ChatTranslator,
+        hosted=frozenset(profile.hosted),
+        fetches=partial(fetches, media=profile.media),
     )

@@ -6,6 +6,7 @@ from typing import Any, Final
 import orjson
 
 from proxy.dialects.base import Context
+from proxy.dialects.chat_completions.citations import Source, marks_in, render_citation
 from proxy.dialects.events import EventWriter, Reason
 from proxy.dialects.output import Call, Message, Reasoning
 from proxy.dialects.reasoning import seal
@@ -13,6 +14,7 @@ from proxy.dialects.translator import Malformed
 
 THINKING: Final = "thinking"
 """The state of reasoning that came as parts of the content, and returns as such."""
+SIGNATURE: Final = "signature"
 TEXT_FIELDS: Final = ("reasoning", "reasoning_content")
 DETAILS: Final = "reasoning_details"
 
@@ -25,7 +27,7 @@ class Assembly:
     OutputTooLong and Malformed mean that the response can only fail.
     """
 
-    __slots__ = ("_calls", "_context", "_details", "_latest", "_message", "_reasoning", "_state", "writer")
+    __slots__ = ("_calls", "_context", "_details", "_latest", "_message", "_reasoning", "_sources", "_state", "writer")
 
     def __init__(self, context: Context) -> None:
         self.writer = EventWriter(context)
@@ -36,6 +38,11 @@ class Assembly:
         self._details: list[dict[str, Any]] = []
         self._calls: dict[Any, tuple[str, Call]] = {}
         self._latest: Any = None
+        self._sources: Sequence[Source] = ()
+
+    def found(self, sources: Sequence[Source]) -> None:
+        """Take the numbered sources the text refers to; each list replaces the one before."""
+        self._sources = sources
 
     def take(self, delta: Mapping[str, Any], logprobs: Any = None) -> None:
         """Take what a chunk or a body has under `delta` or `message`, and the log probabilities beside it."""
@@ -63,6 +70,7 @@ class Assembly:
         if self._details:
             self._reflecting()
             self._end_reasoning()
+        self._cite()
         self.writer.settle(reason)
         self._message = None
 
@@ -82,6 +90,7 @@ class Assembly:
             for piece in pieces:
                 text = piece.get("text") if isinstance(piece, dict) else piece
                 self._reflect(THINKING, text)
+            self._sign(part.get(SIGNATURE))
         elif kind == "text" and part.get("text"):
             self._say(str(part["text"]), None)
 
@@ -115,6 +124,12 @@ class Assembly:
         self._reflecting().add_summary(text)
         if field:
             self._state.setdefault(field, []).append(text)
+
+    def _sign(self, signature: Any) -> None:
+        if isinstance(signature, str) and signature:
+            self._reflecting()
+            self.writer.spend(len(signature))
+            self._state[SIGNATURE] = [signature]
 
     def _reflecting(self) -> Reasoning:
         """Return the open reasoning."""
@@ -152,6 +167,7 @@ class Assembly:
 
     def _end_message(self) -> None:
         if self._message is not None:
+            self._cite()
             self._message.close()
             self._message = None
 
@@ -161,19 +177,20 @@ class Assembly:
             if not call.closed and call.complete:
                 call.close()
 
+    def _cite(self) -> None:
+        """Annotate the marks in the text, such as `[1]`, by the sources they stand for."""
+        if self._message is None or not self._sources:
+            return
+        for mark, source in marks_in(self._message.text, self._sources):
+            self._message.annotate(render_citation(source, mark))
+
     def _annotate(self, annotations: Any) -> None:
         for annotation in annotations if isinstance(annotations, list) else ():
             cited = annotation.get("url_citation") if isinstance(annotation, dict) else None
             if isinstance(cited, dict):
-                self._speaking().annotate(
-                    {
-                        "type": "url_citation",
-                        "url": str(cited.get("url") or ""),
-                        "title": str(cited.get("title") or ""),
-                        "start_index": _index(cited.get("start_index")),
-                        "end_index": _index(cited.get("end_index")),
-                    }
-                )
+                source = Source(str(cited.get("url") or ""), str(cited.get("title") or ""))
+                place = _index(cited.get("start_index")), _index(cited.get("end_index"))
+                self._speaking().annotate(render_citation(source, place))
 
     def _call(self, calls: Any) -> None:
         for part in calls if isinstance(calls, list) else ():

@@ -1,60 +1,74 @@
 """Renders the turns of a dialogue as the messages of chat completions."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
-from proxy.dialects.chat_completions.assembly import DETAILS, TEXT_FIELDS, THINKING
+from proxy.dialects.chat_completions.assembly import DETAILS, SIGNATURE, TEXT_FIELDS, THINKING
+from proxy.dialects.chat_completions.profile import Media
 from proxy.dialects.items import Audio, Call, File, Image, Output, Part, Refusal, Reply, Said, Text, Thought, Turn
-from proxy.dialects.media import read_text
+from proxy.dialects.media import read_file
 from proxy.errors import BadRequest
 
 _SHOWN_BELOW: Final = "What this call returned is shown below."
+_PARAGRAPH: Final = "\n\n"
 
 
-class Media(NamedTuple):
-    """What messages may hold: the role `developer` beside `system`, images, audio, documents by data and by URL."""
-
-    developer: bool = False
-    images: bool = True
-    audio: bool = False
-    files: bool = False
-    file_urls: bool = False
+def fetches(part: Image | File, media: Media) -> bool:
+    """Tell whether a document has to be fetched: one of text is sent as text whatever the provider takes."""
+    return isinstance(part, File) and part.url is not None and not media.file_urls
 
 
-def render_messages(turns: Iterable[Said | Turn], media: Media) -> list[dict[str, Any]]:
+def render_messages(
+    turns: Iterable[Said | Turn], media: Media, call_id: Callable[[str], str] = str
+) -> list[dict[str, Any]]:
     """Render the turns in their order; BadRequest, with the part as `param`, for content there is no place for."""
     messages: list[dict[str, Any]] = []
     for turn in turns:
         if isinstance(turn, Said):
             role = "system" if turn.role == "developer" and not media.developer else turn.role
-            messages.append({"role": role, "content": _render_content(turn.parts, media)})
+            _add(messages, role, _render_content(turn.parts, media))
         else:
-            messages.extend(_render_turn(turn, media))
+            messages.extend(_render_turn(turn, media, call_id))
     return messages
 
 
-def _render_turn(turn: Turn, media: Media) -> Iterator[dict[str, Any]]:
+def _add(messages: list[dict[str, Any]], role: str, content: Any) -> None:
+    """Add a message; instructions go into those right before, as many chat templates have a place for one only."""
+    last = messages[-1] if messages and role != "user" else None
+    if last and last["role"] == role and isinstance(last["content"], str) and isinstance(content, str):
+        last["content"] += _PARAGRAPH + content
+    else:
+        messages.append({"role": role, "content": content})
+
+
+def _render_turn(turn: Turn, media: Media, call_id: Callable[[str], str]) -> Iterator[dict[str, Any]]:
     message: dict[str, Any] = {"role": "assistant", "content": None}
-    text = "".join(_plain(act.parts) for act in turn.acts if isinstance(act, Reply))
-    if text:
+    texts = [_plain(act.parts) for act in turn.acts if isinstance(act, Reply)]
+    if text := _PARAGRAPH.join(filter(None, texts)):
         message["content"] = text
-    calls = [_render_call(act) for act in turn.acts if isinstance(act, Call)]
+    calls = [_render_call(act, call_id(act.call_id)) for act in turn.acts if isinstance(act, Call)]
     if calls:
         message["tool_calls"] = calls
     _add_reasoning(message, [act.state for act in turn.acts if isinstance(act, Thought)])
     if message["content"] is not None or calls:
         yield message
-    for output in turn.outputs:
-        text = _plain(output.parts, "\n") or (_SHOWN_BELOW if output.parts and not _is_text(output.parts) else "")
-        yield {"role": "tool", "tool_call_id": output.call_id, "content": text}
-    # A tool's message is text only: what else it returned is shown behind all of them, as they have to stand together.
-    for output in turn.outputs:
+    outputs = [output._replace(call_id=call_id(output.call_id)) for output in turn.outputs]
+    for output in outputs:
+        yield {"role": "tool", "tool_call_id": output.call_id, "content": _render_output(output.parts, media)}
+    # What a tool's message cannot hold is shown behind all of them, as they have to stand together.
+    for output in outputs if not media.in_tools else ():
         yield from _render_shown(output, media)
 
 
-def _render_call(call: Call) -> dict[str, Any]:
+def _render_call(call: Call, call_id: str) -> dict[str, Any]:
     function = {"name": call.name, "arguments": call.arguments or "{}"}
-    return {"id": call.call_id, "type": "function", "function": function}
+    return {"id": call_id, "type": "function", "function": function}
+
+
+def _render_output(parts: Sequence[Part], media: Media) -> str | list[dict[str, Any]]:
+    if media.in_tools and not _is_text(parts):
+        return _render_content(parts, media)
+    return _plain(parts, "\n") or (_SHOWN_BELOW if not _is_text(parts) else "")
 
 
 def _render_shown(output: Output, media: Media) -> Iterator[dict[str, Any]]:
@@ -67,18 +81,22 @@ def _render_shown(output: Output, media: Media) -> Iterator[dict[str, Any]]:
 def _add_reasoning(message: dict[str, Any], states: Sequence[Any]) -> None:
     """Put the upstream's own reasoning back where it came from."""
     known = [state for state in states if isinstance(state, dict)]
-    details = [detail for state in known for detail in state.get(DETAILS) or ()]
-    if details:
+    lists = [state[DETAILS] for state in known if isinstance(state.get(DETAILS), list)]
+    if details := [detail for listed in lists for detail in listed]:
         message[DETAILS] = details
     for field in TEXT_FIELDS:
-        text = "".join(state.get(field) or "" for state in known)
-        if text:
+        if text := _joined(known, field):
             message[field] = text
-    thinking = "".join(state.get(THINKING) or "" for state in known)
-    if thinking:
+    thinking, signature = _joined(known, THINKING), _joined(known, SIGNATURE)
+    if thinking or signature:
         said = [{"type": "text", "text": message["content"]}] if message["content"] else []
-        thought = {"type": "thinking", "thinking": [{"type": "text", "text": thinking}]}
-        message["content"] = [thought, *said]
+        thought = {"type": "thinking", "thinking": [{"type": "text", "text": thinking}] if thinking else []}
+        message["content"] = [{**thought, "signature": signature} if signature else thought, *said]
+
+
+def _joined(states: Iterable[Mapping[str, Any]], field: str) -> str:
+    """Return the text of a field; a client can have put anything there."""
+    return "".join(text for state in states if isinstance(text := state.get(field), str))
 
 
 def _is_text(parts: Iterable[Part]) -> bool:
@@ -90,8 +108,9 @@ def _plain(parts: Iterable[Part], joint: str = "") -> str:
 
 
 def _render_content(parts: Sequence[Part], media: Media) -> str | list[dict[str, Any]]:
-    if _is_text(parts) and len(parts) <= 1:
-        return _plain(parts)
+    if _is_text(parts):
+        # Not every server of the format takes text in parts.
+        return _plain(parts, _PARAGRAPH)
     return [_render_part(part, media) for part in parts]
 
 
@@ -125,10 +144,14 @@ def _render_image(image: Image, media: Media) -> dict[str, Any]:
 def _render_file(file: File, media: Media) -> dict[str, Any]:
     if file.file_id is not None:
         raise BadRequest("This provider keeps no files: send the document itself.", param=f"{file.param}.file_id")
-    text = read_text(file)
+    data = read_file(file)
+    text = None if data is None else data.text()
     if text is not None:
         return {"type": "text", "text": f"{file.filename}:\n{text}" if file.filename else text}
-    if not (media.files if file.data is not None else media.file_urls):
+    if not (media.file_urls if data is None else media.files):
         raise BadRequest("This provider takes no documents of this kind.", param=file.param)
-    rendered: Mapping[str, Any] = {"filename": file.filename or "document", "file_data": file.data or file.url}
-    return {"type": "file", "file": rendered}
+    source = file.url if data is None else f"data:{data.type};base64,{data.encoded}"
+    if media.document == "document_url":
+        named = {} if file.filename is None else {"document_name": file.filename}
+        return {"type": "document_url", "document_url": source, **named}
+    return {"type": "file", "file": {"filename": file.filename or "document", "file_data": source}}

@@ -19,8 +19,10 @@ FAILED: Final = frozenset({"error", "insufficient_system_resource"})
 _TIERS: Final = {
     "auto": "auto",
     "default": "default",
+    "fast": "fast",
     "flex": "flex",
     "on_demand": "default",
+    "performance": "priority",
     "priority": "priority",
     "scale": "scale",
     "standard": "default",

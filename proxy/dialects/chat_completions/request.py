@@ -1,19 +1,17 @@
 """Renders a create request as one for chat completions."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any, Final
 
 import orjson
 
 from proxy.dialects.base import Rendered
-from proxy.dialects.chat_completions.messages import Media, render_messages
+from proxy.dialects.chat_completions.messages import render_messages
+from proxy.dialects.chat_completions.profile import Profile
+from proxy.dialects.chat_completions.tools import fit_schema, render_tools
 from proxy.dialects.create import Create, Format
 from proxy.dialects.remaining import Remaining
-from proxy.dialects.tools import Choice, Tool
 from proxy.errors import BadRequest
-
-Effort = Callable[[str], Mapping[str, Any] | None]
 
 _SAME_NAME: Final = (
     "metadata",
@@ -21,47 +19,18 @@ _SAME_NAME: Final = (
     "prompt_cache_options",
     "prompt_cache_retention",
     "safety_identifier",
-    "service_tier",
     "temperature",
     "top_p",
     "user",
 )
 _MAX_LOGPROBS: Final = "top_logprobs"
 
-_TEXT_AND_IMAGES: Final = Media()
-
-
-def same_effort(effort: str) -> Mapping[str, Any] | None:
-    """Render reasoning effort as OpenAI has it."""
-    return {"reasoning_effort": effort}
-
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """What of the format a provider has, beyond what all have.
-
-    `settings` are the optional settings it accepts, by their names in the API. `choices` are the forms of tool
-    choice it accepts beside `auto`, `named` for one function. `effort` renders reasoning effort, None for one
-    it does not have. `fixed` is part of every body.
-    """
-
-    path: str = "/chat/completions"
-    max_tokens: str = "max_completion_tokens"
-    settings: frozenset[str] = frozenset({"parallel_tool_calls", "temperature", "top_logprobs", "top_p", "user"})
-    choices: frozenset[str] = frozenset({"none", "required", "named"})
-    formats: frozenset[str] = frozenset({"json_object", "json_schema"})
-    effort: Effort = same_effort
-    strict_tools: bool = True
-    asks_for_usage: bool = True
-    media: Media = _TEXT_AND_IMAGES
-    fixed: tuple[tuple[str, Any], ...] = ()
-
 
 def render_request(create: Create, profile: Profile) -> Rendered:
     """Render the request; BadRequest for what the provider cannot be asked."""
     body: dict[str, Any] = {
         "model": create.model,
-        "messages": render_messages(create.turns, profile.media),
+        "messages": render_messages(create.turns, profile.media, profile.call_id),
         **dict(profile.fixed),
     }
     if create.stream:
@@ -69,57 +38,30 @@ def render_request(create: Create, profile: Profile) -> Rendered:
         if profile.asks_for_usage:
             body["stream_options"] = {"include_usage": True}
     left = Remaining(create)
-    body |= _render_tools(create, profile, left)
-    body |= _render_format(create.format, profile)
+    body |= render_tools(create, profile, left)
+    body |= _render_format(create.format, profile, left)
     body |= _render_settings(left, profile)
     headers = (("Content-Type", "application/json"),)
-    return Rendered(profile.path, headers, orjson.dumps(body), left.dropped())
+    return Rendered(profile.path, headers, _encode(body), left.dropped())
 
 
-def _render_tools(create: Create, profile: Profile, left: Remaining) -> dict[str, Any]:
-    left.drop_hosted(create)
-    parallel = left.take("parallel_tool_calls")
-    if not create.tools.offered():
-        return {}
-    choice = _render_choice(create.tools.choice, profile)
-    # Told by name, the function stays one of many; otherwise what may not be called is not offered.
-    offered = create.tools.functions if isinstance(choice, dict) else create.tools.offered()
-    rendered: dict[str, Any] = {"tools": [_render_tool(tool, profile) for tool in offered]}
-    if choice != "auto":
-        rendered["tool_choice"] = choice
-    if parallel is not None and "parallel_tool_calls" in profile.settings:
-        rendered["parallel_tool_calls"] = parallel
-    elif parallel is False:
-        left.drop("parallel_tool_calls")
-    return rendered
+def _encode(body: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError as error:
+        # What is sealed in reasoning is not seen before, and any client can seal.
+        raise BadRequest("The reasoning is nested too deeply.", code="too_deep", param="input") from error
 
 
-def _render_choice(choice: Choice, profile: Profile) -> Any:
-    """Render the tool choice; a named function the provider cannot be told of becomes the only one there is."""
-    if choice.named and choice.only and "named" in profile.choices:
-        return {"type": "function", "function": {"name": choice.only[0]}}
-    if choice.mode != "auto" and choice.mode not in profile.choices:
-        raise BadRequest(f"tool_choice {choice.mode!r} is not available with this provider.", param="tool_choice")
-    return choice.mode
-
-
-def _render_tool(tool: Tool, profile: Profile) -> dict[str, Any]:
-    function: dict[str, Any] = {"name": tool.name, "parameters": tool.parameters}
-    if tool.description:
-        function["description"] = tool.description
-    if tool.strict is not None and profile.strict_tools:
-        function["strict"] = tool.strict
-    return {"type": "function", "function": function}
-
-
-def _render_format(format_: Format, profile: Profile) -> dict[str, Any]:
+def _render_format(format_: Format, profile: Profile, left: Remaining) -> dict[str, Any]:
     if format_.type == "text":
         return {}
     if format_.type not in profile.formats:
         raise BadRequest(f"Format {format_.type!r} is not available with this provider.", param="text.format")
     if format_.type == "json_object":
         return {"response_format": {"type": "json_object"}}
-    schema: dict[str, Any] = {"name": format_.name, "schema": format_.schema}
+    fitted = fit_schema(format_.schema or {}, "text.format.schema", profile, left)
+    schema: dict[str, Any] = {"name": format_.name, "schema": fitted}
     if format_.strict is not None:
         schema["strict"] = format_.strict
     if format_.description is not None:
@@ -136,13 +78,13 @@ def _render_settings(left: Remaining, profile: Profile) -> dict[str, Any]:
         rendered["verbosity"] = verbosity
     if _MAX_LOGPROBS in profile.settings and (logprobs := left.take(_MAX_LOGPROBS)) is not None:
         rendered |= {"logprobs": True, _MAX_LOGPROBS: logprobs} if logprobs else {"logprobs": True}
-    effort = left.take("reasoning.effort")
-    if effort is not None:
-        own = profile.effort(effort)
-        if own is None:
-            left.drop("reasoning.effort")
-        else:
-            rendered |= own
+    tiers = {tier: {"service_tier": own} for tier, own in profile.tiers.items()}
+    for name, table in (("reasoning.effort", profile.effort), ("service_tier", tiers)):
+        asked = left.take(name)
+        if asked in table:
+            rendered |= table[asked]
+        elif asked is not None:
+            left.drop(name)
     return rendered
 
 

@@ -6,6 +6,7 @@ import orjson
 
 from proxy.dialects.base import Context, Failure
 from proxy.dialects.chat_completions.assembly import Assembly
+from proxy.dialects.chat_completions.citations import read_sources
 from proxy.dialects.chat_completions.outcome import CUT_SHORT, FAILED, parse_tier, parse_usage
 from proxy.dialects.events import OutputTooLong
 from proxy.dialects.failures import TOO_LARGE, bad_answer, read_failure
@@ -52,6 +53,7 @@ def _assemble(value: dict[str, Any], choice: dict[str, Any], context: Context) -
         writer.report(service_tier=tier)
     reason = CUT_SHORT.get(str(choice.get("finish_reason")))
     message = choice.get("message")
+    assembly.found(read_sources(value))
     assembly.take(message if isinstance(message, dict) else {}, choice.get("logprobs"))
     assembly.settle(reason)
     writer.finish(reason, parse_usage(value.get("usage")))

@@ -7,6 +7,7 @@ import orjson
 
 from proxy.dialects.base import Context
 from proxy.dialects.chat_completions.assembly import Assembly
+from proxy.dialects.chat_completions.citations import read_sources
 from proxy.dialects.chat_completions.outcome import CUT_SHORT, FAILED, parse_tier, parse_usage
 from proxy.dialects.events import Reason
 from proxy.dialects.failures import read_failure
@@ -68,6 +69,8 @@ class ChatTranslator(SseTranslator):
                 self.writer.report(service_tier=known)
         if "x_groq" in chunk:
             self._read_groq(chunk["x_groq"])
+        if chunk.get("citations") or chunk.get("search_results"):
+            self._assembly.found(read_sources(chunk))
 
     def _read_groq(self, extra: Any) -> None:
         if not isinstance(extra, dict):

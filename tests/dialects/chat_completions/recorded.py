@@ -1,6 +1,7 @@
 """What is in a recorded answer in chat completions, read from the format itself and not by the dialect."""
 
 import json
+import re
 from typing import Any, NamedTuple
 
 from tests.rig.replay import recordings
@@ -19,6 +20,7 @@ class Content(NamedTuple):
     finish: str
     usage: dict[str, Any] | None
     failed: bool
+    citations: list[tuple[str, str]]
 
 
 def is_stream(recording) -> bool:
@@ -55,7 +57,18 @@ def summarise(deltas, values, finishes) -> Content:
         finish=finish,
         usage=next((usage for usage in reversed(usages) if usage), None),
         failed=any(value.get("error") for value in values),
+        citations=citations_in(deltas, values),
     )
+
+
+def citations_in(deltas, values) -> list[tuple[str, str]]:
+    """Return what is cited: by annotations, or by numbers in the text that count the sources beside it."""
+    notes = [note for delta in deltas for note in delta.get("annotations") or [] if note["type"] == "url_citation"]
+    cited = [note["url_citation"] for note in notes]
+    numbered = next((value["search_results"] for value in reversed(values) if value.get("search_results")), [])
+    text = "".join(text_in(delta.get("content")) for delta in deltas)
+    referred = [numbered[int(number) - 1] for number in re.findall(r"\[(\d+)\]", text)] if numbered else []
+    return [(source["url"], source["title"]) for source in [*cited, *referred]]
 
 
 def text_in(content) -> str:

@@ -2,9 +2,10 @@ import orjson
 import pytest
 
 from proxy.dialects.chat_completions.assembly import Assembly
+from proxy.dialects.chat_completions.citations import Source
 from proxy.dialects.reasoning import unseal
 from proxy.dialects.translator import Malformed
-from tests.dialects.oracle import context_of, read_events, reasoning_of, text_of
+from tests.dialects.oracle import context_of, messages_of, read_events, reasoning_of, text_of
 
 
 def assemble(*deltas, reason=None):
@@ -43,6 +44,28 @@ def test_thinking_within_the_content_is_reasoning():
     response = assemble({"content": [thought]}, {"content": [thought]}, {"content": [{"type": "text", "text": "Hi"}]})
     assert (reasoning_of(response), text_of(response)) == ("Hm.Hm.", "Hi")
     assert states_of(response) == [{"thinking": "Hm.Hm."}]
+
+
+def test_signature_of_thinking_is_carried_even_where_nothing_is_seen():
+    thought = {"type": "thinking", "thinking": [], "signature": "s"}
+    response = assemble({"content": [thought, {"type": "text", "text": "Hi"}]})
+    assert [item["type"] for item in response["output"]] == ["reasoning", "message"]
+    assert states_of(response) == [{"signature": "s"}]
+
+
+def test_text_is_cited_before_its_message_ends():
+    assembly = Assembly(context_of())
+    assembly.writer.open()
+    assembly.found([Source("https://a.example", "A")])
+    for delta in ({"content": "a [1]"}, call("f"), {"content": "b [1]"}):
+        assembly.take(delta)
+    assembly.settle(None)
+    assembly.writer.finish(None, None)
+    response = read_events(assembly.writer.take())[-1]["response"]
+    assert [note["start_index"] for item in messages_of(response) for note in item["content"][0]["annotations"]] == [
+        2,
+        2,
+    ]
 
 
 def test_details_in_pieces_are_carried_whole():

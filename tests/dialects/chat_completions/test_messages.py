@@ -1,5 +1,4 @@
 import base64
-import itertools
 import json
 
 import pytest
@@ -8,13 +7,20 @@ from hypothesis import strategies as st
 from openai.types.chat import ChatCompletionMessageParam
 from pydantic import TypeAdapter
 
-from proxy.dialects.chat_completions.messages import Media, render_messages
+from proxy.dialects.chat_completions.messages import fetches, render_messages
+from proxy.dialects.chat_completions.profile import Media
 from proxy.dialects.chat_completions.response import parse_response
-from proxy.dialects.items import read_input
+from proxy.dialects.items import File, Image, read_input
+from proxy.dialects.reasoning import seal
 from proxy.errors import BadRequest
 from tests.dialects.chat_completions.recorded import WHOLE, content_of
+from tests.dialects.chat_completions.recorded_requests import (
+    DIALOGUES,
+    responses_items,
+    shows_images_in_tools,
+    simplified,
+)
 from tests.dialects.oracle import context_of
-from tests.rig.replay import recordings
 
 ALL = Media(developer=True, audio=True, files=True, file_urls=True)
 FIELDS = ("reasoning", "reasoning_content", "reasoning_details")
@@ -53,8 +59,23 @@ def test_developer_is_system_where_the_provider_lacks_it():
 
 def test_text_alone_is_a_string():
     assert render(user({"type": "input_text", "text": "x"}))[0]["content"] == "x"
-    two = [{"type": "text", "text": "x"}] * 2
-    assert render(user(*[{"type": "input_text", "text": "x"}] * 2))[0]["content"] == two
+    assert render(user(*[{"type": "input_text", "text": "x"}] * 2))[0]["content"] == "x\n\nx"
+
+
+def test_instructions_that_follow_each_other_are_one_message():
+    said = [{"role": role, "content": role} for role in ("system", "developer", "user", "user", "developer")]
+    assert [(message["role"], message["content"]) for message in render(said, Media())] == [
+        ("system", "system\n\ndeveloper"),
+        ("user", "user"),
+        ("user", "user"),
+        ("system", "developer"),
+    ]
+    assert [message["role"] for message in render(said)] == ["system", "developer", "user", "user", "developer"]
+
+
+def test_replies_of_one_turn_are_paragraphs():
+    replies = [{"role": "assistant", "content": text} for text in ("Let me see.", "", "It is 42.")]
+    assert render(replies) == [{"role": "assistant", "content": "Let me see.\n\nIt is 42."}]
 
 
 def test_calls_of_one_turn_share_a_message_and_are_answered_behind_it():
@@ -80,6 +101,20 @@ def test_images_of_a_tool_are_shown_behind_all_of_its_turn():
     assert shown == {"type": "image_url", "image_url": {"url": "https://a.example/b.png", "detail": "low"}}
 
 
+def test_images_of_a_tool_are_within_its_message_where_they_can_be():
+    image = {"type": "input_image", "image_url": "https://a.example/b.png"}
+    turns = read_input([call("a"), output("a", [{"type": "input_text", "text": "See"}, image])], "p", "m").turns
+    _, answered = render_messages(turns, ALL._replace(in_tools=True))
+    assert [part["type"] for part in answered["content"]] == ["text", "image_url"]
+
+
+def test_call_ids_are_those_the_provider_accepts():
+    turns = read_input([call("a"), output("a", [{"type": "input_image", "image_url": "u"}])], "p", "m").turns
+    called, answered, shown = render_messages(turns, ALL, lambda call_id: f"id-of-{call_id}")
+    assert called["tool_calls"][0]["id"] == answered["tool_call_id"] == "id-of-a"
+    assert "id-of-a" in shown["content"][0]["text"]
+
+
 @pytest.mark.parametrize(
     "source", [{"file_data": "data:application/pdf;base64,AA=="}, {"file_url": "https://a.example/b"}]
 )
@@ -90,6 +125,25 @@ def test_documents_go_where_they_can(source):
     with pytest.raises(BadRequest) as refused:
         render(user(part), Media())
     assert refused.value.param == "input[0].content[0]"
+
+
+def test_document_without_its_type_is_told_by_its_name():
+    part = {"type": "input_file", "filename": "a.pdf", "file_data": "AAAA"}
+    assert render(user(part))[0]["content"][0]["file"]["file_data"] == "data:application/pdf;base64,AAAA"
+
+
+def test_document_may_have_another_form():
+    part = {"type": "input_file", "file_url": "https://a.example/b.pdf"}
+    turns = read_input(user(part), "p", "m").turns
+    (message,) = render_messages(turns, ALL._replace(document="document_url"))
+    assert message["content"] == [{"type": "document_url", "document_url": "https://a.example/b.pdf"}]
+
+
+def test_document_is_fetched_where_its_address_means_nothing():
+    elsewhere, here = File(None, "https://a.example/b", None, None, "p"), File("AAAA", None, None, None, "p")
+    assert [fetches(elsewhere, media) for media in (Media(), ALL)] == [True, False]
+    assert not fetches(here, Media())
+    assert not fetches(Image("https://a.example/b.png", None, None, "p"), Media())
 
 
 def test_document_of_text_is_text_everywhere():
@@ -142,88 +196,37 @@ def test_recorded_reasoning_returns_to_the_upstream_it_came_from(recording):
     assert not set(FIELDS) & set(render_messages(elsewhere.turns, ALL)[0])
 
 
+def thought(state):
+    return {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": seal("primary", "large", state)}
+
+
+def test_signed_thinking_returns_with_its_signature():
+    (message,) = render_messages(read_input([thought({"signature": "s"}), *SAID], "primary", "large").turns, ALL)
+    signed = {"type": "thinking", "thinking": [], "signature": "s"}
+    assert message["content"] == [signed, {"type": "text", "text": "Hi"}]
+
+
+SAID = [{"role": "assistant", "content": "Hi"}]
+
+
+@pytest.mark.parametrize(
+    "state", [3, [], "x", {"reasoning": 3}, {"reasoning_details": 3}, {"thinking": ["x"], "signature": {}}]
+)
+def test_state_a_client_made_up_is_nothing(state):
+    (message,) = render_messages(read_input([thought(state), *SAID], "primary", "large").turns, ALL)
+    assert message == {"role": "assistant", "content": "Hi"}
+
+
 def answers(response):
     return [output(item["call_id"]) for item in response["output"] if item["type"] == "function_call"]
-
-
-def responses_items(messages):
-    """Write a recorded request's messages as the Responses input they would have come from."""
-    items = []
-    for message in messages:
-        content = message.get("content")
-        if message["role"] == "tool":
-            items.append(
-                output(message["tool_call_id"], content if isinstance(content, str) else responses_parts(content))
-            )
-            continue
-        if content or message["role"] != "assistant":
-            items.append({"role": message["role"], "content": responses_parts(content)})
-        calls = message.get("tool_calls") or []
-        items.extend({"type": "function_call", "call_id": made["id"], **made["function"]} for made in calls)
-    return items
-
-
-def responses_parts(content):
-    if not isinstance(content, list):
-        return content or ""
-    return [responses_part(part) for part in content]
-
-
-def responses_part(part):
-    if part["type"] == "text":
-        return {"type": "input_text", "text": part["text"]}
-    if part["type"] == "image_url":
-        return {"type": "input_image", "image_url": part["image_url"]["url"]} | {
-            name: part["image_url"][name] for name in ("detail",) if name in part["image_url"]
-        }
-    if part["type"] == "file":
-        return {"type": "input_file", **part["file"]}
-    return part
-
-
-def simplified(messages):
-    """Remove what says the same in two ways, and what belongs to no dialogue."""
-    for message in messages:
-        content = message.get("content")
-        if isinstance(content, list) and all(part["type"] == "text" for part in content):
-            joint = "" if message["role"] == "assistant" else "\n"
-            content = joint.join(part["text"] for part in content)
-        if isinstance(content, list):
-            content = [
-                {name: part[name] for name in part if name != "cache_control" and part[name] is not None}
-                for part in content
-            ]
-        calls = [
-            {"id": made["id"], "name": made["function"]["name"], "arguments": made["function"]["arguments"] or "{}"}
-            for made in message.get("tool_calls") or []
-        ]
-        yield {"role": message["role"], "content": content or None, "calls": calls, "id": message.get("tool_call_id")}
-
-
-def equivalent(recording):
-    """Tell whether the recorded dialogue is one the Responses API can have."""
-    messages = (recording.request or {}).get("messages")
-    if recording.status != 200 or not isinstance(messages, list) or not messages:
-        return False
-    parts = [part for message in messages if isinstance(message.get("content"), list) for part in message["content"]]
-    pairs = itertools.pairwise(messages)
-    return (
-        {part["type"] for part in parts} <= {"text", "image_url", "file", "input_audio"}
-        and not any(part.get("file", {}).get("file_id") for part in parts)
-        and not any(isinstance(part.get("input_audio"), str) or "prompt_cache_breakpoint" in part for part in parts)
-        and not any(message["role"] == "tool" and "image_url" in str(message["content"]) for message in messages)
-        and not any({one["role"], other["role"]} == {"assistant"} for one, other in pairs)
-        and all(message["role"] in {"system", "developer", "user", "assistant", "tool"} for message in messages)
-    )
-
-
-DIALOGUES = [recording for recording in recordings(api="chat.completions") if equivalent(recording)]
 
 
 @pytest.mark.parametrize("recording", DIALOGUES, ids=lambda recording: recording.id)
 def test_recorded_dialogue_is_what_its_responses_input_renders_to(recording):
     messages = recording.request["messages"]
-    assert list(simplified(render(responses_items(messages)))) == list(simplified(messages))
+    media = ALL._replace(in_tools=shows_images_in_tools(messages))
+    rendered = render_messages(read_input(responses_items(messages), "primary", "large").turns, media)
+    assert simplified(rendered) == simplified(messages)
 
 
 CALL_IDS = st.sampled_from(["a", "b", "c"])

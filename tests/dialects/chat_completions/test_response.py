@@ -8,7 +8,7 @@ from proxy.dialects.base import Failure
 from proxy.dialects.chat_completions.response import parse_response
 from proxy.dialects.chat_completions.stream import ChatTranslator
 from tests.dialects.chat_completions.recorded import WHOLE, content_of
-from tests.dialects.oracle import calls_of, context_of, reasoning_of, refusal_of, text_of
+from tests.dialects.oracle import calls_of, citations_of, context_of, reasoning_of, refusal_of, text_of
 
 
 def body_of(message, finish="stop", **members):
@@ -28,10 +28,24 @@ def test_recorded_answer_becomes_a_response(recording):
     assert not custom
     assert (text_of(response), refusal_of(response)) == (content.text, content.refusal)
     assert reasoning_of(response) == content.reasoning
+    assert citations_of(response) == content.citations
     own = [name for name, _ in content.calls]
     assert [call for call in calls_of(response) if call[0] in own] == content.calls
     assert response["usage"]["input_tokens"] == content.usage["prompt_tokens"]
     assert response["status"] == ("incomplete" if content.finish in ("length", "content_filter") else "completed")
+
+
+@pytest.mark.parametrize("recording", WHOLE, ids=lambda recording: recording.id)
+def test_recorded_answer_is_what_it_would_have_been_in_one_piece_of_a_stream(recording):
+    value = orjson.loads(recording.body)
+    whole = parse_response(recording.body, context_of())
+    if isinstance(whole, Failure):
+        return
+    choice = value["choices"][0]
+    streamed = {**value, "choices": [{**choice, "delta": choice.get("message")}]}
+    translator = ChatTranslator(context_of())
+    translator.feed(b"data: %b\n\ndata: [DONE]\n\n" % orjson.dumps(streamed))
+    assert orjson.loads(translator.response) == whole
 
 
 def test_whole_answer_is_what_its_stream_would_have_ended_in():

@@ -1,4 +1,5 @@
 import json
+import re
 
 import orjson
 import pytest
@@ -7,6 +8,7 @@ from proxy.dialects.chat_completions.stream import ChatTranslator
 from tests.dialects.chat_completions.recorded import STREAMS, content_of
 from tests.dialects.oracle import (
     calls_of,
+    citations_of,
     context_of,
     read_events,
     reasoning_of,
@@ -50,6 +52,7 @@ def test_recorded_stream_says_what_the_provider_said(recording):
     body = recording.body
     whole = translate(ChatTranslator(context_of()), body, len(body))
     assert translate(ChatTranslator(context_of()), body, 7) == whole
+    assert by_event(ChatTranslator(context_of()), body) == whole
     if len(body) < BYTEWISE_UP_TO:
         assert translate(ChatTranslator(context_of()), body, 1) == whole
     response, content = read_events(whole)[-1]["response"], content_of(recording)
@@ -57,9 +60,16 @@ def test_recorded_stream_says_what_the_provider_said(recording):
     assert said == (content.text, content.refusal, content.reasoning)
     assert calls_of(response) == content.calls
     check_usage(response["usage"], content.usage)
+    assert citations_of(response) == content.citations
     assert response["status"] == (
         "failed" if content.failed else "incomplete" if content.finish in ("length", "content_filter") else "completed"
     )
+
+
+def by_event(translator, body):
+    """Feed a body event by event."""
+    fed = [translator.feed(event) for event in re.split(rb"(?<=\n\n)", body) if event]
+    return b"".join([*fed, translator.close()])
 
 
 def check_usage(told, recorded):
@@ -213,6 +223,17 @@ def test_citations_become_annotations():
     (message,) = events[-1]["response"]["output"]
     assert message["content"][0]["annotations"] == [added["annotation"]]
     assert (added["annotation"]["url"], added["annotation"]["end_index"]) == ("https://a.example", 2)
+
+
+def test_sources_beside_the_choices_become_annotations_where_the_text_refers_to_them():
+    sources = {"citations": ["https://a.example", "https://b.example"]}
+    pieces = chunk({"content": "Yes [2"}, **sources), chunk({"content": "]."}, **sources), chunk({}, "stop")
+    events = answer(*pieces)
+    (message,) = events[-1]["response"]["output"]
+    (part,) = message["content"]
+    cited = {"type": "url_citation", "url": "https://b.example", "title": "", "start_index": 4, "end_index": 7}
+    assert (part["text"], part["annotations"]) == ("Yes [2].", [cited])
+    assert types_of(events)[-5:-3] == ["output_text.annotation.added", "output_text.done"]
 
 
 def test_usage_counts_wherever_it_comes():

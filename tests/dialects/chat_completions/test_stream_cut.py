@@ -59,6 +59,11 @@ JSON = st.recursive(
                     "input",
                     "logprob",
                     "top_logprobs",
+                    "citations",
+                    "search_results",
+                    "url",
+                    "title",
+                    "signature",
                 ]
             ),
             inner,
