@@ -2,16 +2,13 @@
 
 import hashlib
 import secrets
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
-from pydantic_core import CoreSchema, ErrorDetails, core_schema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 from proxy import notation
-from proxy.configfile import ConfigError, Document, Location, Mistake, dotted, read_document
-from proxy.consistency import Kinds, find_inconsistencies, suggest
 
 
 class Secret:
@@ -83,6 +80,8 @@ Credential = Annotated[Secret, _within(notation.check_credential)]
 BaseURL = Annotated[str, AfterValidator(notation.check_base_url)]
 Prefix = Annotated[str, AfterValidator(notation.check_prefix)]
 AllowList = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_unique)]
+Host = Annotated[str, AfterValidator(notation.check_host)]
+Network = Annotated[str, AfterValidator(notation.check_network)]
 Digest = Annotated[str, AfterValidator(notation.check_digest)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
@@ -146,6 +145,8 @@ class ProviderConfig(Section):
     api_key: Credential | None = None
     token_file: Annotated[str, Field(min_length=1)] | None = None
     """A file that holds a bearer token and is replaced from outside (Entra workload identity)."""
+    credentials_file: Annotated[str, Field(min_length=1)] | None = None
+    """A file of Google's: a service account's key, or how a foreign identity is exchanged for a token."""
     headers: Annotated[dict[HeaderName, HeaderSecret], AfterValidator(_unique_headers)] = {}
     organization: HeaderText | None = None
     project: HeaderText | None = None
@@ -185,11 +186,29 @@ class BindingsConfig(Section):
     """Bindings this process remembers itself."""
 
 
+class ArchiveConfig(Section):
+    """How the gateway keeps responses of providers that keep none."""
+
+    ttl_days: Annotated[float, Field(gt=0, le=3650)] = 30
+    """Since the response was made, or last continued."""
+    max_response_bytes: Annotated[int, Field(ge=1024, le=268_435_456)] = 33_554_432
+    """Of one response and its input, as JSON."""
+    max_chain: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """Responses that one continues at most."""
+    max_chain_bytes: Annotated[int, Field(ge=1024, le=1_073_741_824)] = 67_108_864
+    """Of all the responses that one continues, and their input, as JSON."""
+    ack_timeout: Seconds = 1
+    queue_bytes: Annotated[int, Field(ge=1024)] = 67_108_864
+    """Compressed responses kept for a Redis that is away; the oldest is dropped, and counted, past that."""
+
+
 class Limits(Section):
     """Bounds on everything a client can make grow."""
 
     max_body_bytes: Annotated[int, Field(ge=1)] = 268_435_456
     """Of a request body, as sent and once decompressed."""
+    max_translated_body_bytes: Annotated[int, Field(ge=1)] = 33_554_432
+    """Of a request body that has to be read whole, because it goes to the provider in another form."""
     max_header_bytes: Annotated[int, Field(ge=1024, le=1_048_576)] = 65_536
     look_ahead_bytes: Annotated[int, Field(ge=1024, le=67_108_864)] = 1_048_576
     """Of a request body, held back while the provider is not known yet."""
@@ -199,6 +218,25 @@ class Limits(Section):
     """For a request's head to arrive whole."""
     body_timeout: Seconds = 60
     """Between two pieces of a request's body."""
+
+
+class FetchConfig(Section):
+    """How the gateway fetches what requests name by URL, for providers that take content only."""
+
+    enabled: bool = True
+    max_bytes: Annotated[int, Field(ge=1, le=1_073_741_824)] = 20_971_520
+    timeout: Seconds = 10
+    """For one fetch as a whole, redirects included."""
+    max_redirects: Annotated[int, Field(ge=0, le=20)] = 3
+    concurrency: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Fetches of one worker at a time."""
+    ports: Annotated[tuple[Annotated[int, Field(ge=1, le=65_535)], ...], Field(min_length=1)] = (443,)
+    allow_hosts: tuple[Host, ...] = ()
+    """Names that may lead to addresses that are not public."""
+    allow_networks: tuple[Network, ...] = ()
+    """Addresses that count as public."""
+    ca_file: Annotated[str, Field(min_length=1)] | None = None
+    """Authorities to trust beside the system's own."""
 
 
 class Config(Section):
@@ -211,7 +249,9 @@ class Config(Section):
     models: dict[str, str] = {}
     default_provider: str | None = None
     bindings: BindingsConfig = BindingsConfig()
+    archive: ArchiveConfig = ArchiveConfig()
     limits: Limits = Limits()
+    fetch: FetchConfig = FetchConfig()
 
     @property
     def forwards_unknown(self) -> bool:
@@ -219,70 +259,6 @@ class Config(Section):
         if self.bindings.unknown is not None:
             return self.bindings.unknown == "forward"
         return len({key.tenant for key in self.keys}) <= 1
-
-
-def parse_config(
-    text: str, *, environment: Mapping[str, str], kinds: Kinds, server: Mapping[str, str] | None = None
-) -> Config:
-    """Read a configuration file's text; settings in `server` win over the file's.
-
-    Raises ConfigError with every mistake there is.
-    """
-    return _build(read_document(text, environment), kinds, server)
-
-
-def default_config(environment: Mapping[str, str], kinds: Kinds, *, server: Mapping[str, str] | None = None) -> Config:
-    """Configure, without a file, each kind whose settings the environment holds, under the kind's own name.
-
-    Raises ConfigError; its mistakes name environment variables.
-    """
-    found = {name: kind.find(environment) for name, kind in kinds.items()}
-    providers = {name: {"kind": name, **settings} for name, settings in found.items() if settings is not None}
-    variables = {
-        dotted(("providers", name, field)): kinds[name].environment[field]
-        for name, settings in found.items()
-        for field in settings or ()
-    }
-    data: dict[str, Any] = {"providers": providers}
-    if environment.get("REDIS_URL"):
-        data["redis"] = {"url": environment["REDIS_URL"]}
-        variables["redis.url"] = "REDIS_URL"
-    try:
-        return _build(Document(data, frozenset(variables), ()), kinds, server)
-    except ConfigError as error:
-        mistakes = [Mistake(variables.get(key, key), message) for key, message in error.mistakes]
-    raise ConfigError(mistakes)
-
-
-def load_config(
-    path: Path | None,
-    *,
-    environment: Mapping[str, str],
-    kinds: Kinds,
-    server: Mapping[str, str] | None = None,
-) -> Config:
-    """Read the file, or the environment alone where there is none; settings in `server` win over both.
-
-    Raises ConfigError with every mistake there is.
-    """
-    if path is None:
-        return default_config(environment, kinds, server=server)
-    return parse_config(read_file(path), environment=environment, kinds=kinds, server=server)
-
-
-def read_file(path: Path) -> str:
-    """Return a configuration file's text. Raises ConfigError where there is none."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        message = "no such file; leave --config out to configure providers from the environment"
-    except IsADirectoryError:
-        message = "is a directory: name the file in it"
-    except UnicodeDecodeError:
-        message = "is not UTF-8 text"
-    except OSError as error:
-        message = f"cannot be read: {error.strerror}"
-    raise ConfigError([Mistake(str(path), message)])
 
 
 def new_key() -> str:
@@ -300,70 +276,3 @@ def with_ephemeral_key(config: Config, key: str | None = None) -> tuple[Config, 
     key = key or new_key()
     only = KeyConfig(name="default", tenant="default", key=Secret(key))
     return config.model_copy(update={"keys": (only,)}), key
-
-
-def _build(document: Document, kinds: Kinds, server: Mapping[str, str] | None) -> Config:
-    """Type a document; every mistake of notation, type and consistency is raised at once."""
-    data = {name: value for name, value in document.data.items() if value is not None}
-    if server:
-        data["server"] = {**data["server"], **server} if isinstance(data.get("server"), dict) else dict(server)
-    document = document._replace(data=data)
-    config, mistakes = _validate(data)
-    mistakes += find_inconsistencies(document, kinds)
-    unread = {mistake.key for mistake in document.mistakes}
-    mistakes = [*document.mistakes, *(mistake for mistake in mistakes if mistake.key not in unread)]
-    if config is None or mistakes:
-        raise ConfigError(sorted(mistakes))
-    return config
-
-
-def _validate(data: dict[str, Any]) -> tuple[Config | None, list[Mistake]]:
-    try:
-        return Config.model_validate(data), []
-    except ValidationError as error:
-        return None, [_explain(details) for details in error.errors(include_url=False, include_input=False)]
-
-
-def _explain(details: ErrorDetails) -> Mistake:
-    """Say what is wrong in an operator's words, without the value."""
-    location = tuple(part for part in details["loc"] if part != "[key]")
-    key = dotted(location)
-    match details["type"]:
-        case "extra_forbidden":
-            return Mistake(key, f"unknown setting{suggest(str(location[-1]), _settings_at(location))}")
-        case "value_error":
-            return Mistake(key, str(details["ctx"]["error"]))
-        case kind:
-            return Mistake(key, _PLAIN_WORDS.get(kind) or details["msg"].replace("Input should", "should"))
-
-
-_PLAIN_WORDS = {
-    "missing": "is missing",
-    "string_type": "must be text",
-    "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "float_type": "must be a number",
-    "float_parsing": "must be a number",
-    "tuple_type": "must be a list",
-    "dict_type": "must be a mapping",
-    "model_type": "must be a mapping",
-    "too_short": "must not be empty",
-    "string_too_short": "must not be empty",
-}
-
-_SECTIONS: dict[str, type[Section]] = {
-    "server": ServerConfig,
-    "redis": RedisConfig,
-    "keys": KeyConfig,
-    "providers": ProviderConfig,
-    "bindings": BindingsConfig,
-    "limits": Limits,
-}
-
-
-def _settings_at(location: Location) -> list[str]:
-    """Return the settings that may stand where an unknown one was found."""
-    if len(location) == 1:
-        return list(Config.model_fields)
-    section = Timeouts if location[-2] == "timeouts" else _SECTIONS[str(location[0])]
-    return list(section.model_fields)

@@ -14,6 +14,8 @@ from proxy.configfile import Document, Location, Mistake, dotted
 from proxy.notation import is_loopback
 
 MIN_KEY_LENGTH = 16
+_CREDENTIALS = ("api_key", "token_file", "credentials_file")
+"""Settings of a provider of which one at most may be given."""
 
 
 class KindFacts(Protocol):
@@ -26,6 +28,26 @@ class KindFacts(Protocol):
     @property
     def required(self) -> tuple[str, ...]:
         """Settings that a provider of this kind cannot do without."""
+
+    @property
+    def unknown_settings(self) -> frozenset[str]:
+        """Settings of other kinds of provider that mean nothing to this one."""
+
+    @property
+    def credentials(self) -> str:
+        """How a request authenticates: `fixed` by what is configured, or as the environment provides."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Settings that a provider of this kind has to have in a file, credentials and the address aside."""
+
+    @property
+    def key_suffices(self) -> bool:
+        """Whether an API key stands for what the kind needs beside it."""
+
+    @property
+    def evidence(self) -> tuple[str, ...]:
+        """Environment variables of which one has to be set beside the required settings, if there are any."""
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -87,7 +109,7 @@ class _Rules:
 
     def _no_providers(self) -> str:
         ways = [
-            " with ".join(kind.environment[field] for field in kind.required)
+            " with ".join([*(kind.environment[field] for field in kind.required), *kind.evidence[:1]])
             for kind in self._kinds.values()
             if kind.environment
         ]
@@ -105,10 +127,22 @@ class _Rules:
             return
         if kind.base_url is None and entry.get("base_url") is None:
             yield Mistake(dotted((*location, "base_url")), f"is missing: kind {name} has no address of its own")
-        if entry.get("api_key") is not None and entry.get("token_file") is not None:
-            yield Mistake(dotted(location), "has both api_key and token_file: leave one out")
-        if "api_key" in kind.required and entry.get("api_key") is None and entry.get("token_file") is None:
+        yield from self._check_settings(location, entry, kind)
+        given = [setting for setting in _CREDENTIALS if entry.get(setting) is not None]
+        if len(given) > 1:
+            yield Mistake(dotted(location), f"has both {given[0]} and {given[1]}: leave one out")
+        if "api_key" in kind.required and kind.credentials == "fixed" and not given:
             yield Mistake(dotted((*location, "api_key")), f"is missing: kind {name} needs it, or a token_file")
+
+    def _check_settings(self, location: Location, entry: dict[str, Any], kind: KindFacts) -> Iterator[Mistake]:
+        """Check that what the kind needs is there, and nothing that it does not know."""
+        needed = () if kind.key_suffices and entry.get("api_key") is not None else kind.needs
+        for setting in needed:
+            if entry.get(setting) is None:
+                yield Mistake(dotted((*location, setting)), f"is missing: kind {entry['kind']} needs it")
+        for setting, value in entry.items():
+            if setting in kind.unknown_settings and value not in (None, {}, []):
+                yield Mistake(dotted((*location, setting)), f"means nothing to kind {entry['kind']}: leave it out")
 
     def check_keys(self) -> Iterator[Mistake]:
         names: dict[str, int] = {}

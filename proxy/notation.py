@@ -16,6 +16,8 @@ _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\t\x20-\x7e]*[\x21-\x7e])?")
 _CREDENTIAL = re.compile(r"[\x21-\x7e]+")
 _DIGEST = re.compile(r"[0-9a-fA-F]{64}")
 _PREFIX = re.compile(r"/|(/[A-Za-z0-9._~-]+)+/?")
+_LABEL = "[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?"
+_HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*")
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
 
 _OWN_HEADERS = frozenset(
@@ -95,6 +97,21 @@ def check_base_url(text: str) -> str:
     if "?" in text or "#" in text:
         raise ValueError("must not hold a query or a fragment")
     return text.rstrip("/")
+
+
+def check_host(text: str) -> str:
+    """Accept the name of a host, without scheme and port; it is returned in lower case."""
+    if not _HOST.fullmatch(text.lower()):
+        raise ValueError("must be the name of a host alone, such as images.example.org")
+    return text.lower()
+
+
+def check_network(text: str) -> str:
+    """Accept a network or an address of either version."""
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        raise ValueError("must be a network, such as 10.1.0.0/16 or fd00::/8, without bits behind its prefix") from None
 
 
 def check_redis_url(text: str) -> str:

@@ -2,7 +2,8 @@ import hashlib
 
 import pytest
 
-from proxy.config import ConfigError, parse_config
+from proxy.configfile import ConfigError
+from proxy.configload import parse_config
 from proxy.providers import REGISTRY
 
 KEY = "sk-gw-0123456789abcdef"
@@ -52,6 +53,18 @@ ALICE = f"name: alice, tenant: team-a, key: {KEY}"
             "providers.p",
             "has both api_key and token_file",
         ),
+        (
+            "providers: {p: {kind: vertex, project: q, token_file: /t, credentials_file: /c}}",
+            "providers.p",
+            "has both token_file and credentials_file: leave one out",
+        ),
+        (
+            "providers: {p: {kind: groq, api_key: x, organization: o}}",
+            "providers.p.organization",
+            "means nothing to kind groq: leave it out",
+        ),
+        ("providers: {p: {kind: vertex}}", "providers.p.project", "is missing: kind vertex needs it"),
+        ("providers: {p: {kind: bedrock, api_key: x}}", "providers.p.region", "is missing: kind bedrock needs it"),
         (
             "providers: {p: {kind: azure-openai, api_key: x}}",
             "providers.p.base_url",
@@ -113,6 +126,7 @@ def test_settings_that_do_not_fit_together_are_a_mistake(text, key, message):
     [
         GOOD,
         "providers: {p: {kind: azure-openai, base_url: https://x, token_file: /t}}",
+        "providers: {p: {kind: azure-openai, base_url: https://x}}",
         "providers: {p: {kind: openai, token_file: /t}}",
         "providers: {p: {kind: openai-compatible, base_url: http://127.0.0.1:1}}",
         "providers: {p: {kind: sandbox}}",

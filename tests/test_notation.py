@@ -19,6 +19,12 @@ from proxy import notation
         (notation.check_base_url, "http://127.0.0.1:8000", "http://127.0.0.1:8000"),
         (notation.check_base_url, "https://host/openai/v1//", "https://host/openai/v1"),
         (notation.check_base_url, "http://[::1]:9/v1", "http://[::1]:9/v1"),
+        (notation.check_host, "Images.Example.org", "images.example.org"),
+        (notation.check_host, "cdn_1", "cdn_1"),
+        (notation.check_host, ".".join(["a" * 63] * 3), ".".join(["a" * 63] * 3)),
+        (notation.check_network, "10.1.0.0/16", "10.1.0.0/16"),
+        (notation.check_network, "127.0.0.1", "127.0.0.1/32"),
+        (notation.check_network, "FD00::/8", "fd00::/8"),
         (notation.check_redis_url, "redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
         (notation.check_redis_url, "rediss://user:pass@host", "rediss://user:pass@host"),
         (notation.check_redis_url, "unix:///run/valkey.sock?db=1", "unix:///run/valkey.sock?db=1"),
@@ -36,6 +42,12 @@ def test_setting_is_returned_in_its_normal_form(check, text, normal):
         *((notation.check_header_value, text) for text in ("", " a", "a ", "a\nb", "a\r", "\x7f", "ä")),
         *((notation.check_credential, text) for text in ("", "a b", "a\n", "ä", "\udc80")),
         *((notation.check_digest, text) for text in ("", "ab", "g" * 64, "a" * 65, "a" * 64 + "\n")),
+        *(
+            (notation.check_host, text)
+            for text in ("", "a..b", ".a", "a.", "-a", "a-", "a:1", "a/b", "ä", "a\n", "a" * 64)
+        ),
+        (notation.check_host, ".".join(["a" * 63] * 4)),
+        *((notation.check_network, text) for text in ("", "10.0.0.1/8", "10.0.0.0/33", "127.1", "host", "::1\n")),
         *((notation.check_prefix, text) for text in ("", "v1", "/v1?", "//", "/a//b", "/{x}", "/a b", "/v1\n")),
     ],
 )

@@ -1,7 +1,8 @@
 """What a provider kind is: where it lives, how it authenticates, what it serves. A quirk is one replaced function."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -9,6 +10,7 @@ import orjson
 
 from proxy.config import ProviderConfig
 from proxy.dialects.base import Dialect
+from proxy.dialects.chat_completions import Profile, chat_completions
 from proxy.errors import InternalError
 
 Headers = list[tuple[str, str]]
@@ -101,6 +103,69 @@ def native(_config: ProviderConfig) -> ForModel:
     return lambda _model: None
 
 
+OWN_SETTINGS = frozenset(
+    {
+        "api",
+        "beta",
+        "credentials_file",
+        "events_per_second",
+        "location",
+        "max_tokens",
+        "organization",
+        "path",
+        "profile",
+        "project",
+        "region",
+        "role_arn",
+        "version",
+    }
+)
+"""Fields of `ProviderConfig` that mean something to some kinds only."""
+
+Fitted = tuple[dict[str, Any], tuple[str, ...]]
+
+
+def fit_request(body: dict[str, Any]) -> Fitted:
+    """Fit a request for the Responses API to what a provider without a store takes: all of it, unless replaced."""
+    return body, ()
+
+
+def always(_model: str) -> bool:
+    """Tell that the provider serves every model by the Responses API."""
+    return True
+
+
+def never(_model: str) -> bool:
+    """Tell that the provider serves no model by the Responses API."""
+    return False
+
+
+def chat(
+    profile: Profile, *, families: Mapping[str, Profile] | None = None, natively: Callable[[str], bool] = never
+) -> Callable[[ProviderConfig], ForModel]:
+    """Speak chat completions, or where the configuration asks for it the Responses API; unset, as `natively` tells.
+
+    `families` has the profiles of models other than most, by the beginning of their names; the first that fits counts.
+    """
+
+    def configure(config: ProviderConfig) -> ForModel:
+        serves = {"responses": always, "chat": never, None: natively}[config.api]
+
+        @cache
+        def speak(own: Profile) -> Dialect:
+            return chat_completions(replace(own, path=config.path or own.path))
+
+        def choose(model: str) -> Dialect | None:
+            if serves(model):
+                return None
+            known = (own for start, own in (families or {}).items() if model.startswith(start))
+            return speak(next(known, profile))
+
+        return choose
+
+    return configure
+
+
 def locate(config: ProviderConfig, template: str | None) -> str:
     """Return the base URL: the one configured, or the kind's own with settings such as `{region}` filled in."""
     return config.base_url or (template or "").format_map(config.model_dump())
@@ -117,7 +182,8 @@ class Kind:
     """One of the known provider types.
 
     `environment` maps fields of `ProviderConfig` to the environment variables they are read from
-    when the gateway starts without a file; the kind is configured when all `required` ones are set.
+    when the gateway starts without a file; the kind is configured when all `required` ones are set, and one of the
+    variables in `evidence`, where there are any: they tell that credentials are to be found elsewhere.
     `base_url` may have settings in braces, `locate` fills them in. `settings` are the fields of `ProviderConfig`
     that mean something to this kind, beyond those that do to all.
     """
@@ -129,17 +195,31 @@ class Kind:
     environment: Mapping[str, str]
     operations: frozenset[str] = FULL
     required: tuple[str, ...] = ("api_key",)
+    evidence: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    """Settings a file has to have too, credentials and the address aside."""
+    key_suffices: bool = False
+    """Whether an API key stands for those."""
     authenticate: Callable[[ProviderConfig], Callable[[], Headers]] = bearer
     parse_error: Callable[[bytes], ProviderError] = parse_error
     derive_base_url: Callable[[str], str] = str
     locate: Callable[[ProviderConfig, str | None], str] = locate
     own_headers: Callable[[ProviderConfig], Headers] = openai_headers
     dialect: Callable[[ProviderConfig], ForModel] = native
+    fit_request: Callable[[dict[str, Any]], Fitted] = fit_request
+    """Returns the request as the provider's Responses API takes it, and the names of what it does not."""
     settings: frozenset[str] = frozenset({"organization", "project"})
     credentials: Literal["fixed", "google", "aws", "entra"] = "fixed"
     """Where what a request authenticates with comes from: `authenticate`, or one of the schemes of `credentials.py`."""
+    extra: str | None = None
+    """The extra of this distribution that the dialect cannot do without."""
     models: ModelList | None = OPENAI_MODELS
     """How the provider lists its models, None where it does not."""
+
+    @property
+    def unknown_settings(self) -> frozenset[str]:
+        """Settings of other kinds of provider that mean nothing to this one."""
+        return OWN_SETTINGS - self.settings
 
     @property
     def keeps_state(self) -> bool:
@@ -152,6 +232,8 @@ class Kind:
             return None
         found = {field: environment[name] for field, name in self.environment.items() if environment.get(name)}
         if any(field not in found for field in self.required):
+            return None
+        if self.evidence and not any(map(environment.get, self.evidence)):
             return None
         if "base_url" in found:
             found["base_url"] = self.derive_base_url(found["base_url"])
