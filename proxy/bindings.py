@@ -1,46 +1,36 @@
 """Response id → provider and tenant, in Redis: key layout, lifetime, and behaviour while Redis is gone.
 
-Writes are committed in groups: whoever binds waits for the pipeline that carries the binding, which takes
-everything that arrived while the one before it was under way. A key is `b` and 16 bytes of the id's BLAKE2b digest,
+Whoever binds waits for the pipeline that carries the binding. A key is `b` and 16 bytes of the id's BLAKE2b digest,
 so it is as long as any other whatever the provider's ids look like; each call concerns one key, and none replaces
-another tenant's.
-
-While Redis is away (`down`) or takes no writes (`read_only`) nothing waits: bindings queue, bounded, and one
-probe a second looks whether it is back. What this process bound or found it still knows.
+another tenant's. While Redis is away nothing waits, and what this process bound or found it still knows.
 """
 
-import asyncio
-import hashlib
-import itertools
 from collections import OrderedDict
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Any, NamedTuple
-
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from proxy.config import BindingsConfig
 from proxy.errors import BindingsUnavailable
 from proxy.logs import Log
 from proxy.metrics import Metrics
-from proxy.redisline import Command, RedisLine
+from proxy.redisline import Command, RedisLink, checked, hashed_key
+from proxy.redisqueue import DOWN, FOREIGN, UP, Names, RedisQueue, Write
 
 BATCH = 256
 """Commands in one pipeline at most."""
-PROBE_INTERVAL = 1.0
-"""Seconds between two tries while Redis is away."""
 
 OPERATIONS = ("find", "bind")
 """What is asked of Redis; `bind` is one pipeline. The values of the `operation` label."""
 
-UP, READ_ONLY, DOWN = "up", "read_only", "down"
-BACKGROUND, CONVERSATION = 1, 2
+BACKGROUND, CONVERSATION, KEPT = 1, 2, 4
 
 
 class Binding(NamedTuple):
-    """Who owns a response, who serves it, and what later calls have to know (`BACKGROUND`, `CONVERSATION`)."""
+    """Who owns a response, who serves it, and what later calls have to know.
+
+    `flags` are `BACKGROUND` (it went on without a client), `CONVERSATION` (it is none of the responses) and `KEPT`
+    (the gateway itself keeps it).
+    """
 
     provider: str
     tenant: str
@@ -64,16 +54,9 @@ class Binding(NamedTuple):
         return binding if binding.provider and binding.tenant else None
 
 
-class Write(NamedTuple):
-    """A queued command: a packed binding to set, or None to delete; and who waits to hear whether it was accepted."""
-
-    value: bytes | None
-    waiter: asyncio.Future[bool] | None
-
-
 def key_of(response_id: str) -> bytes:
     """Return the Redis key of an id."""
-    return b"b" + hashlib.blake2b(response_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return hashed_key(b"b", response_id)
 
 
 class Bindings:
@@ -88,43 +71,53 @@ class Bindings:
         log: Log,
         clock: Callable[[], float],
     ) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._url = url
         self._config = config
         self._ttl = max(1, int(config.ttl_days * 86_400))
         self._metrics = metrics
-        self._log = log
         self._clock = clock
         # A plain dict would search its first entry behind all those deleted before it.
         self._known: OrderedDict[bytes, Binding] = OrderedDict()
-        self._queue: OrderedDict[bytes, Write] = OrderedDict()
-        self._wanted = asyncio.Event()
-        self._stopping = asyncio.Event()
-        self._line: RedisLine | None = None
-        self._connecting = asyncio.Lock()
-        self.state = UP
+        self._link = RedisLink(url, config.ack_timeout)
+        self._writes: RedisQueue[bytes] = RedisQueue(
+            self._send,
+            limit=config.queue,
+            batch=BATCH,
+            names=Names("bind", "redis_state", "bindings_lost"),
+            dropped=metrics.binding_dropped,
+            metrics=metrics,
+            log=log,
+            clock=clock,
+        )
 
     def __len__(self) -> int:
         """Return how many writes wait."""
-        return len(self._queue)
+        return len(self._writes)
 
-    async def bind(self, response_id: str, binding: Binding) -> None:
+    @property
+    def state(self) -> str:
+        """Whether Redis answers, as far as this process knows."""
+        return self._writes.state
+
+    async def bind(self, response_id: str, binding: Binding) -> bool:
         """Bind an id; return once Redis has it, or at once or in bounded time where Redis does not answer.
 
-        An id stays with the tenant it was bound to first: there are servers that let a client choose it.
+        An id stays with the tenant it was bound to first, which is told by False: there are servers that let a
+        client choose it.
         """
         key = key_of(response_id)
         known = self._recall(key)
         if known is not None and known.tenant != binding.tenant:
-            return
-        if await self._write(key, binding.pack()):
+            return False
+        accepted = await self._writes.put(key, binding.pack())
+        if accepted:
             self._remember(key, binding)
+        return accepted
 
     async def forget(self, response_id: str) -> None:
         """Remove an id's binding, here and in Redis."""
         key = key_of(response_id)
         self._known.pop(key, None)
-        await self._write(key, None)
+        await self._writes.put(key, None)
 
     async def find(self, response_id: str, tenant: str) -> Binding | None:
         """Return an id's binding, None where there is none.
@@ -148,20 +141,25 @@ class Bindings:
             raise _unavailable()
         return binding
 
+    def check_available(self) -> None:
+        """Raise BindingsUnavailable where an id that is not found may be bound all the same."""
+        if self.state != UP:
+            raise _unavailable()
+
     def _recall(self, key: bytes) -> Binding | None:
         """Return what this process knows of an id, written or not."""
         known = self._known.get(key)
-        if known is None and (queued := self._queue.get(key)) is not None and queued.value is not None:
+        if known is None and (queued := self._writes.get(key)) is not None and queued.value is not None:
             return Binding.parse(queued.value)
         return known
 
     async def _get(self, key: bytes) -> bytes | None:
         started = self._clock()
         try:
-            (packed,) = await self._ask([("GET", key)])
-        except (RedisError, OSError) as error:
+            (packed,) = checked(await self._link.ask([("GET", key)]))
+        except FOREIGN as error:
             self._metrics.redis("find", "error", self._clock() - started)
-            self._change(_state_after(error), error)
+            self._writes.fail(error)
             raise _unavailable() from error
         self._metrics.redis("find", "ok", self._clock() - started)
         return packed if isinstance(packed, bytes) else None
@@ -175,165 +173,50 @@ class Bindings:
         if self._config.cache:
             known[key] = binding
 
-    async def _write(self, key: bytes, value: bytes | None) -> bool:
-        """Queue a write; wait for it while Redis is there. False where another tenant's binding stands."""
-        waiter = self._loop.create_future() if self.state == UP else None
-        replaced = self._queue.pop(key, None)
-        if replaced is not None:
-            _release(replaced, accepted=False)
-        self._queue[key] = Write(value, waiter)
-        self._bound_queue()
-        self._wanted.set()
-        return waiter is None or await waiter
-
-    def _bound_queue(self) -> None:
-        while len(self._queue) > self._config.queue:
-            _release(self._queue.popitem(last=False)[1])
-            self._metrics.binding_dropped()
-
     async def open(self) -> None:
         """Find out whether Redis is there, so that the first request need not."""
-        await self._commit()
+        await self._writes.commit()
 
     async def run(self) -> None:
         """Write what is queued until `stop`; the one task that writes. Leaves Redis at the end."""
         try:
-            await self._write_on()
+            await self._writes.run()
         finally:
-            # Nobody may wait for what is no longer written.
-            self.state = DOWN
-            self._release_queue()
-            if self._line is not None:
-                self._line.close()
-
-    async def _write_on(self) -> None:
-        while not self._stopping.is_set():
-            await self._wanted.wait()
-            self._wanted.clear()
-            while (self._queue or self.state != UP) and not self._stopping.is_set():
-                if not await self._commit():
-                    with suppress(TimeoutError):
-                        await asyncio.wait_for(self._stopping.wait(), PROBE_INTERVAL)
-        while self._queue and await self._commit():
-            pass
-        if self._queue:
-            self._metrics.binding_dropped(len(self._queue))
-            self._log.event("bindings_lost", count=len(self._queue))
+            self._link.close()
 
     def stop(self) -> None:
         """Make `run` write what is queued, once, and end."""
-        self._stopping.set()
-        self._wanted.set()
+        self._writes.stop()
 
-    async def _commit(self) -> bool:
-        """Write one batch and let go whoever waits for it; return whether Redis took it."""
-        keys = list(itertools.islice(self._queue, BATCH))
-        batch = {key: self._queue.pop(key) for key in keys}
-        started = self._clock()
-        try:
-            answers = await self._send(batch)
-        except (RedisError, OSError) as error:
-            self._metrics.redis("bind", "error", self._clock() - started)
-            self._queue = OrderedDict({**batch, **self._queue})
-            self._bound_queue()
-            self._change(_state_after(error), error)
-            return False
-        else:
-            self._metrics.redis("bind", "ok", self._clock() - started)
-            self._take_answers(batch, answers)
-            self._change(UP)
-            return True
-        finally:
-            for write in batch.values():
-                _release(write)
-
-    def _take_answers(self, batch: dict[bytes, Write], answers: list[bool]) -> None:
-        for (key, write), accepted in zip(batch.items(), answers, strict=True):
-            if not accepted:
-                self._known.pop(key, None)
-            _release(write, accepted=accepted)
-
-    async def _send(self, batch: dict[bytes, Write]) -> list[bool]:
+    async def _send(self, batch: Mapping[bytes, Write[bytes]]) -> list[bool]:
         """Write a batch; return for each write whether it stands: what another tenant bound is not replaced."""
         if not batch:
-            await self._ask([("PING",)])
+            checked(await self._link.ask([("PING",)]))
             return []
-        replies = await self._ask([self._command(key, write) for key, write in batch.items()])
+        replies = checked(await self._link.ask([self._command(key, write) for key, write in batch.items()]))
         answers: list[bool] = []
         again: list[Command] = []
         for (key, write), before in zip(batch.items(), replies, strict=True):
             foreign = write.value is not None and isinstance(before, bytes) and not _same_tenant(before, write.value)
             answers.append(not foreign)
-            if write.value is not None and isinstance(before, bytes) and not foreign and before != write.value:
+            if foreign:
+                self._known.pop(key, None)
+            elif write.value is not None and isinstance(before, bytes) and before != write.value:
                 again.append(("SET", key, write.value, "EX", self._ttl))
         if again:
-            await self._ask(again)
+            checked(await self._link.ask(again))
         return answers
 
-    def _command(self, key: bytes, write: Write) -> Command:
+    def _command(self, key: bytes, write: Write[bytes]) -> Command:
         if write.value is None:
             return ("DEL", key)
         return ("SET", key, write.value, "NX", "GET", "EX", self._ttl)
-
-    async def _ask(self, commands: list[Command]) -> list[Any]:
-        """Send commands over the connection that is kept, or over a new one where that turned out stale.
-
-        Raises the first error among the replies.
-        """
-        line = self._line
-        if line is not None and not line.closed:
-            with suppress(RedisConnectionError):
-                return _without_error(await line.ask(commands))
-        return _without_error(await (await self._connected()).ask(commands))
-
-    async def _connected(self) -> RedisLine:
-        async with self._connecting:
-            if self._line is None or self._line.closed:
-                self._line = await RedisLine.open(self._url, self._config.ack_timeout)
-            return self._line
-
-    def _change(self, state: str, error: Exception | None = None) -> None:
-        if state == self.state:
-            return
-        before, self.state = self.state, state
-        self._log.event("redis_state", state=state, before=before, queued=len(self._queue), error=_describe(error))
-        if state != UP:
-            self._wanted.set()
-            self._release_queue()
-
-    def _release_queue(self) -> None:
-        for write in self._queue.values():
-            _release(write)
-
-
-def _without_error(replies: list[Any]) -> list[Any]:
-    for reply in replies:
-        if isinstance(reply, ResponseError):
-            raise reply
-    return replies
 
 
 def _same_tenant(before: bytes, value: bytes) -> bool:
     """Tell whether a binding may replace one that is there; what cannot be read belongs to nobody."""
     old, new = Binding.parse(before), Binding.parse(value)
     return old is None or new is None or old.tenant == new.tenant
-
-
-def _release(write: Write, *, accepted: bool = True) -> None:
-    """Let go whoever waits for a write, written or not."""
-    if write.waiter is not None and not write.waiter.done():
-        write.waiter.set_result(accepted)
-
-
-def _state_after(error: Exception) -> str:
-    """Tell a server that answers, though with an error, from one that is away."""
-    if isinstance(error, RedisConnectionError | RedisTimeoutError | OSError):
-        return DOWN
-    return READ_ONLY if isinstance(error, ResponseError) else DOWN
-
-
-def _describe(error: Exception | None) -> str | None:
-    return None if error is None else f"{type(error).__name__}: {str(error)[:200]}"
 
 
 def _unavailable() -> BindingsUnavailable:

@@ -20,6 +20,7 @@
     │   └── FirstByteTimeout       504
     └── InternalError              the gateway itself cannot
         ├── BindingsUnavailable    503   asked again later it can
+        ├── StoreUnavailable       503
         └── Draining               503
 
 Every error renders itself in OpenAI's error shape, the one every SDK parses:
@@ -231,6 +232,13 @@ class BindingsUnavailable(InternalError):
 
     status = 503
     code = "bindings_unavailable"
+
+
+class StoreUnavailable(InternalError):
+    """What the gateway keeps of a response cannot be read or removed while Redis is away."""
+
+    status = 503
+    code = "store_unavailable"
 
 
 class Draining(InternalError):

@@ -113,6 +113,12 @@ BINDING_QUEUE = Family("gauge", "responses_proxy_binding_queue", "Bindings waiti
 BINDINGS_DROPPED = Family(
     "counter", "responses_proxy_bindings_dropped_total", "Bindings given up before Redis had them."
 )
+ARCHIVE_QUEUE = Family(
+    "gauge", "responses_proxy_archive_queue_bytes", "Compressed responses waiting to be written to Redis."
+)
+ARCHIVE_DROPPED = Family(
+    "counter", "responses_proxy_archive_dropped_total", "Responses given up before Redis had them."
+)
 AUTH_FAILURES = Family(
     "counter", "responses_proxy_auth_failures_total", "Requests refused for their gateway key.", ("reason",)
 )
@@ -131,9 +137,9 @@ BUILD_INFO = Family(
     "gauge", "responses_proxy_build_info", "What is running; always 1.", ("version", "python", "aiohttp")
 )
 
-COUNTERS = (REQUESTS, TOKENS, STREAM_ENDS, REDIS_OPERATIONS, BINDINGS_DROPPED, AUTH_FAILURES)
+COUNTERS = (REQUESTS, TOKENS, STREAM_ENDS, REDIS_OPERATIONS, BINDINGS_DROPPED, ARCHIVE_DROPPED, AUTH_FAILURES)
 HISTOGRAMS = (DURATION, FIRST_CHUNK, OUTPUT_CHUNK, TOKEN_USAGE, OVERHEAD, REDIS_SECONDS)
-GAUGES = (INFLIGHT_REQUESTS, INFLIGHT_STREAMS, BINDING_QUEUE, UPSTREAM_CONNECTIONS)
+GAUGES = (INFLIGHT_REQUESTS, INFLIGHT_STREAMS, BINDING_QUEUE, ARCHIVE_QUEUE, UPSTREAM_CONNECTIONS)
 WORKER_FAMILIES = (*HISTOGRAMS, *COUNTERS, *GAUGES)
 """What workers count; the rest is the supervisor's."""
 SUPERVISOR_FAMILIES = (WORKERS, WORKER_RESTARTS, DRAINING, RELOAD_SUCCESSFUL, BUILD_INFO)
@@ -234,6 +240,7 @@ class Metrics:
         self._stream_ends = self._counters[STREAM_ENDS.name]
         self._redis_operations = self._counters[REDIS_OPERATIONS.name]
         self._bindings_dropped = self._counters[BINDINGS_DROPPED.name]
+        self._archive_dropped = self._counters[ARCHIVE_DROPPED.name]
         self._auth_failures = self._counters[AUTH_FAILURES.name]
         self._token_keys: dict[Labels, list[Labels]] = {}
         self._requests_inflight = {name: Level() for name in names}
@@ -304,6 +311,10 @@ class Metrics:
     def binding_dropped(self, number: int = 1) -> None:
         """Count bindings given up before Redis had them."""
         self._bindings_dropped.add((), number)
+
+    def archive_dropped(self, number: int = 1) -> None:
+        """Count responses given up before Redis had them."""
+        self._archive_dropped.add((), number)
 
     def watch(self, family: Family, read: Callable[[], Mapping[Labels, float]]) -> None:
         """Read a gauge's values, by label values, whenever a snapshot is taken."""

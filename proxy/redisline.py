@@ -1,12 +1,14 @@
-"""One connection to Redis, over which groups of commands go in one write and their replies come back in order.
+"""Connections to Redis, over which groups of commands go in one write and their replies come back in order.
 
 redis-py makes the connection: URL, TLS, authentication, protocol version. Its transport is then taken over, because
 reading a reply through redis-py takes a timer and three coroutines, which cost more than the rest of a binding.
 """
 
 import asyncio
+import hashlib
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import hiredis
@@ -29,7 +31,11 @@ class _Group(NamedTuple):
 
 
 class RedisLine(asyncio.Protocol):
-    """An open connection. A group that is not answered within `timeout` seconds of its turn ends the connection."""
+    """An open connection.
+
+    A group that is not answered within `timeout` seconds of its turn ends the connection, unless something moves on
+    it meanwhile: a large value takes its time.
+    """
 
     def __init__(self, writer: asyncio.StreamWriter, timeout: float) -> None:
         self._loop = asyncio.get_running_loop()
@@ -40,6 +46,8 @@ class RedisLine(asyncio.Protocol):
         self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=ResponseError)
         self._groups: deque[_Group] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._heard = False
+        self._unsent = 0
         self._transport.set_protocol(self)
 
     @classmethod
@@ -72,7 +80,7 @@ class RedisLine(asyncio.Protocol):
             waiter.set_exception(RedisConnectionError("The connection to Redis is closed."))
             return waiter
         if not self._groups:
-            self._timer = self._loop.call_later(self._timeout, self._late)
+            self._start_timer()
         self._groups.append(_Group(len(commands), [], waiter))
         # hiredis's own stub knows of commands of one word only.
         self._transport.write(b"".join([hiredis.pack_command(command) for command in commands]))  # type: ignore[arg-type]
@@ -84,6 +92,7 @@ class RedisLine(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand out the replies that are complete."""
+        self._heard = True
         self._reader.feed(data)
         try:
             while self._groups and (reply := self._reader.gets()) is not False:
@@ -102,9 +111,14 @@ class RedisLine(asyncio.Protocol):
             group.waiter.set_result(group.replies)
         self._stop_timer()
         if self._groups:
-            self._timer = self._loop.call_later(self._timeout, self._late)
+            self._start_timer()
 
     def _late(self) -> None:
+        """Give up, unless part of a reply has come or more of what waited to be sent has gone."""
+        unsent = self._transport.get_write_buffer_size()
+        if self._heard or unsent < self._unsent or self._unsent == 0 < unsent:
+            self._start_timer(unsent)
+            return
         self._fail(RedisTimeoutError(f"Redis did not answer within {self._timeout:g} s."))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -120,7 +134,57 @@ class RedisLine(asyncio.Protocol):
             if not waiter.done():
                 waiter.set_exception(error)
 
+    def _start_timer(self, unsent: int = 0) -> None:
+        self._heard, self._unsent = False, unsent
+        self._timer = self._loop.call_later(self._timeout, self._late)
+
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+class RedisLink:
+    """One connection that is kept: made when it is first needed, and made anew where it turned out stale."""
+
+    def __init__(self, url: str, timeout: float) -> None:
+        self._url = url
+        self._timeout = timeout
+        self._line: RedisLine | None = None
+        self._connecting = asyncio.Lock()
+
+    async def ask(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands and return their replies, errors among them as `ResponseError` objects.
+
+        A connection lost meanwhile is replaced, once, and everything sent again: commands have to bear that.
+        Raises what redis-py and the system raise where Redis does not answer in time.
+        """
+        line = self._line
+        if line is not None and not line.closed:
+            with suppress(RedisConnectionError):
+                return await line.ask(commands)
+        return await (await self._connected()).ask(commands)
+
+    async def _connected(self) -> RedisLine:
+        async with self._connecting:
+            if self._line is None or self._line.closed:
+                self._line = await RedisLine.open(self._url, self._timeout)
+            return self._line
+
+    def close(self) -> None:
+        """Close the connection; whoever still waits is told."""
+        if self._line is not None:
+            self._line.close()
+
+
+def hashed_key(prefix: bytes, name: str) -> bytes:
+    """Return a key that is as long as any other of its prefix, whatever it is the key of."""
+    return prefix + hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def checked(replies: list[Any]) -> list[Any]:
+    """Return replies; raise the first error among them."""
+    for reply in replies:
+        if isinstance(reply, ResponseError):
+            raise reply
+    return replies

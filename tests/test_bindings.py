@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.bindings import BACKGROUND, CONVERSATION, UP, Binding, key_of
+from proxy.bindings import BACKGROUND, CONVERSATION, KEPT, Binding, key_of
 from proxy.config import KeyConfig
+from proxy.redisqueue import UP
 from tests.rig import wire
 from tests.rig.bindings import bindings, count
 
@@ -61,8 +62,8 @@ def test_binding_of_another_version_or_of_none_is_none(packed):
 
 
 def test_binding_is_small_and_its_flags_are_apart():
-    assert len(Binding("my-openai-provider", "team-a", BACKGROUND | CONVERSATION).pack()) < 64
-    assert BACKGROUND & CONVERSATION == 0
+    assert len(Binding("my-openai-provider", "team-a", BACKGROUND | CONVERSATION | KEPT).pack()) < 64
+    assert len({BACKGROUND, CONVERSATION, KEPT}) == (BACKGROUND | CONVERSATION | KEPT).bit_count()
 
 
 def test_names_the_configuration_takes_fit_into_a_binding():

@@ -4,10 +4,12 @@ import asyncio
 
 import orjson
 import pytest
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
-import proxy.bindings
-from proxy.bindings import DOWN, READ_ONLY, UP, Binding, key_of
+import proxy.redisqueue
+from proxy.bindings import Binding, key_of
 from proxy.errors import BindingsUnavailable
+from proxy.redisqueue import DOWN, READ_ONLY, UP
 from tests.rig.bindings import bindings
 from tests.rig.eventually import eventually
 
@@ -19,7 +21,7 @@ PATIENCE = 20.0
 @pytest.fixture(autouse=True)
 def probe_often(monkeypatch):
     """Look for the server twenty times a second, so that a test need not wait for it."""
-    monkeypatch.setattr(proxy.bindings, "PROBE_INTERVAL", 0.05)
+    monkeypatch.setattr(proxy.redisqueue, "PROBE_INTERVAL", 0.05)
 
 
 def at_once(call):
@@ -93,7 +95,7 @@ async def test_bind_under_way_is_let_go_when_a_look_up_finds_the_server_hung_fir
     async with bindings(private_valkey, ack_timeout=ACK) as bound:
         private_valkey.hang()
         binding = await under_way(bound, bound.bind("resp_1", OURS))
-        bound._change(DOWN)
+        bound._writes.fail(RedisTimeoutError("Late."))
         await within(binding)
         private_valkey.resume()
         await eventually(bound_to(private_valkey, "resp_1"))

@@ -32,6 +32,8 @@ FAMILIES = {
     "responses_proxy_redis_seconds": ("histogram", {"operation"}),
     "responses_proxy_binding_queue": ("gauge", set()),
     "responses_proxy_bindings_dropped_total": ("counter", set()),
+    "responses_proxy_archive_queue_bytes": ("gauge", set()),
+    "responses_proxy_archive_dropped_total": ("counter", set()),
     "responses_proxy_auth_failures_total": ("counter", {"reason"}),
     "responses_proxy_upstream_connections": ("gauge", {"provider", "state"}),
     "responses_proxy_workers": ("gauge", set()),

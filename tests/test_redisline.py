@@ -8,10 +8,12 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from proxy.redisline import RedisLine
-from tests.rig.eventually import eventually
+from proxy.redisline import RedisLine, RedisLink, checked
+from tests.rig.eventually import eventually, standstill
 
 PATIENCE = 5.0
+LARGE = 20_000_000
+"""Bytes that no system's own buffers take."""
 
 
 @contextlib.asynccontextmanager
@@ -145,3 +147,93 @@ async def test_replies_are_told_apart_however_cut(length):
         replies = [await group for group in groups]
     assert [len(group) for group in replies] == list(sizes)
     assert [reply for group in replies for reply in group] == [b"%03d" % number for number in range(sum(sizes))]
+
+
+async def test_value_that_takes_longer_than_the_timeout_is_waited_for_while_it_arrives():
+    """Given up is a connection on which nothing moves."""
+    async with scripted() as line:
+        waiting = line.ask([("GET", "k")])
+        for piece in (b"$3\r\n", b"a", b"b"):
+            line.data_received(piece)
+            line._late()
+            assert not line.closed
+        line.data_received(b"c\r\n")
+        assert await waiting == [b"abc"]
+        waiting = line.ask([("GET", "k")])
+        line.data_received(b"$3\r\n")
+        line._late()
+        line._late()
+        with pytest.raises(RedisTimeoutError):
+            await waiting
+
+
+async def test_value_that_takes_longer_than_the_timeout_is_waited_for_while_it_leaves(private_valkey):
+    async with line_to(private_valkey) as line:
+        private_valkey.hang()
+        waiting = line.ask([("SET", "k", b"x" * LARGE)])
+        await standstill(line._transport.get_write_buffer_size)
+        line._late()
+        assert not line.closed
+        private_valkey.resume()
+        assert await waiting == [b"OK"]
+
+
+async def test_large_value_that_nobody_takes_ends_the_connection(private_valkey):
+    async with line_to(private_valkey) as line:
+        private_valkey.hang()
+        waiting = line.ask([("SET", "k", b"x" * LARGE)])
+        await standstill(line._transport.get_write_buffer_size)
+        line._late()
+        line._late()
+        with pytest.raises(RedisTimeoutError):
+            await waiting
+        private_valkey.resume()
+
+
+# A connection that is kept
+
+
+@contextlib.asynccontextmanager
+async def link_to(server):
+    link = RedisLink(server.url, PATIENCE)
+    try:
+        yield link
+    finally:
+        link.close()
+
+
+async def test_link_connects_once_however_many_ask(private_valkey):
+    before = private_valkey.clients()
+    async with link_to(private_valkey) as link:
+        answers = await asyncio.gather(*(link.ask([("ECHO", str(number))]) for number in range(20)))
+        assert answers == [[str(number).encode()] for number in range(20)]
+        assert private_valkey.clients() == before + 1
+    await eventually(lambda: private_valkey.clients() == before)
+
+
+async def test_link_replaces_a_connection_that_turns_out_stale(private_valkey):
+    async with link_to(private_valkey) as link:
+        await link.ask([("PING",)])
+        private_valkey.stop()
+        private_valkey.start()
+        assert await link.ask([("PING",)]) == [b"PONG"]
+
+
+async def test_link_raises_where_there_is_no_server(private_valkey):
+    async with link_to(private_valkey) as link:
+        private_valkey.stop()
+        with pytest.raises((RedisConnectionError, OSError)):
+            await link.ask([("PING",)])
+
+
+async def test_link_leaves_errors_among_replies_to_its_user(valkey):
+    async with link_to(valkey) as link:
+        replies = await link.ask([("PING",), ("NONSENSE",)])
+        with pytest.raises(ResponseError):
+            checked(replies)
+        assert checked(replies[:1]) == [b"PONG"]
+
+
+async def test_link_that_was_never_used_closes(valkey):
+    async with link_to(valkey):
+        pass

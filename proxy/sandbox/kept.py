@@ -1,14 +1,14 @@
 """What the sandbox remembers: a bounded number of responses and conversations, and how far each has got."""
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import orjson
 
-from proxy.errors import BadRequest
-from proxy.sandbox.scripted import Json, check_range, events, render, unfinished
+from proxy.dialects.replay import unfinished
+from proxy.sandbox.scripted import Json, events, render
 
 Value = TypeVar("Value")
 
@@ -120,31 +120,3 @@ class Kept:
             return None
         response = unfinished(orjson.loads(self.final), "cancelled")
         return {"type": "response.incomplete", "response": response, "sequence_number": number}
-
-
-def page(items: list[Json], query: Mapping[str, str]) -> Json:
-    """Return one page of items, oldest first, as the query's `order`, `after` and `limit` ask for it."""
-    limit, order, after = query.get("limit", "20"), query.get("order", "desc"), query.get("after")
-    if not limit.isdecimal():
-        raise BadRequest("Invalid type for 'limit': expected an integer.", code="invalid_type", param="limit")
-    check_range("limit", int(limit[:9]), "integer", 1, 100)
-    if order not in {"asc", "desc"}:
-        raise BadRequest("Invalid 'order': expected 'asc' or 'desc'.", code="invalid_value", param="order")
-    ordered = items if order == "asc" else items[::-1]
-    if after is not None:
-        ids = [item["id"] for item in ordered]
-        if after not in ids:
-            raise BadRequest(f"Item with id '{after}' not found.", param="after")
-        ordered = ordered[ids.index(after) + 1 :]
-    return listing(ordered[: int(limit)], more=len(ordered) > int(limit))
-
-
-def listing(items: list[Json], *, more: bool = False) -> Json:
-    """Return items as OpenAI's list object."""
-    return {
-        "object": "list",
-        "data": items,
-        "first_id": items[0]["id"] if items else None,
-        "last_id": items[-1]["id"] if items else None,
-        "has_more": more,
-    }

@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from proxy.dialects.identity import identify
+from proxy.dialects.parameters import check_range, mistyped
+from proxy.dialects.replay import replay
 from proxy.errors import BadRequest
 from proxy.sandbox.specimen import specimen
 
@@ -80,14 +83,14 @@ def check(body: Json) -> Wish:
     for name, (kinds, expected) in _TYPES.items():
         value = body.get(name)
         if value is not None and (not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool)):
-            raise _mistyped(name, expected)
+            raise mistyped(name, expected)
     if body.get("model") is None:
         raise missing("model")
     for name in _RANGES:
         check_range(name, body.get(name), *_RANGES[name])
     shape = (body.get("text") or {}).get("format")
     if shape is not None and not isinstance(shape, dict):
-        raise _mistyped("text.format", "an object")
+        raise mistyped("text.format", "an object")
     metadata = body.get("metadata") or {}
     words = _parse_number(metadata.get("words"), "metadata.words", 1, MAX_WORDS)
     pace = parse_pace(metadata.get("events_per_second"), "metadata.events_per_second")
@@ -97,22 +100,6 @@ def check(body: Json) -> Wish:
 def missing(name: str) -> BadRequest:
     """Return OpenAI's error for a parameter that is not there."""
     return BadRequest(f"Missing required parameter: '{name}'.", code="missing_required_parameter", param=name)
-
-
-def _mistyped(name: str, expected: str) -> BadRequest:
-    return BadRequest(f"Invalid type for '{name}': expected {expected}.", code="invalid_type", param=name)
-
-
-def check_range(name: str, value: float | None, kind: str, least: float, most: float) -> None:
-    """Refuse a number outside its range in OpenAI's words; `kind` is `integer` or `decimal`."""
-    if value is None or least <= value <= most:
-        return
-    word, sign, bound = ("below minimum", ">=", least) if value < least else ("above maximum", "<=", most)
-    raise BadRequest(
-        f"Invalid '{name}': {kind} {word} value. Expected a value {sign} {bound}, but got {value} instead.",
-        code=f"{kind}_{word[:9].replace(' ', '_')}_value",
-        param=name,
-    )
 
 
 def parse_pace(value: Any, param: str) -> float | None:
@@ -126,35 +113,24 @@ def _parse_number(value: Any, param: str, least: float, most: float) -> float | 
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise _mistyped(param, "a number") from None
+        raise mistyped(param, "a number") from None
     check_range(param, number, "decimal", least, most)
     return number
 
 
 def parse_items(value: Any, param: str = "input") -> list[Json]:
     """Read input as items with ids; a string is one user message."""
-    if value is None:
-        return []
-    if isinstance(value, str):
-        value = [{"role": "user", "content": value}]
-    if not isinstance(value, list) or not all(map(_is_item, value)):
-        raise _mistyped(param, "a string or an array of objects")
-    return [_parse_item(item) for item in value]
+    if value is not None and not isinstance(value, str) and not _are_items(value):
+        raise mistyped(param, "a string or an array of objects")
+    return identify(value, lambda prefix, _: new_id(prefix))
+
+
+def _are_items(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_item, value))
 
 
 def _is_item(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(value.get(name), str | None) for name in ("type", "id", "role"))
-
-
-def _parse_item(item: Json) -> Json:
-    kind = item.get("type") or ("message" if "role" in item else "item_reference")
-    parsed = {**item, "type": kind, "id": item.get("id") or new_id("msg" if kind == "message" else "item")}
-    if kind == "message":
-        parsed.setdefault("status", "completed")
-        if isinstance(item.get("content"), str):
-            part = "output_text" if item.get("role") == "assistant" else "input_text"
-            parsed["content"] = [{"type": part, "text": item["content"]}]
-    return parsed
 
 
 def new_id(prefix: str) -> str:
@@ -332,56 +308,9 @@ def render(value: Any) -> bytes:
         raise BadRequest("The request is nested too deeply.") from None
 
 
-def unfinished(response: Json, status: str) -> Json:
-    """Return a finished response as it is before its end, or where it was cancelled."""
-    return {
-        **response,
-        "status": status,
-        "completed_at": None,
-        "incomplete_details": None,
-        "output": [],
-        "usage": None,
-    }
-
-
 def events(response: Json) -> Iterator[Json]:
-    """Yield the whole stream of a finished response; the sequence numbers count from 0."""
-    for number, (kind, fields) in enumerate(_sequence(response)):
-        yield {"type": kind, **fields, "sequence_number": number}
-
-
-def _sequence(response: Json) -> Iterator[tuple[str, Json]]:
-    first = unfinished(response, "queued" if response["background"] else "in_progress")
-    yield "response.created", {"response": first}
-    if response["background"]:
-        yield "response.queued", {"response": first}
-    yield "response.in_progress", {"response": unfinished(response, "in_progress")}
-    for index, item in enumerate(response["output"]):
-        begun = {**item, "status": "in_progress", **_EMPTY[item["type"]]}
-        yield "response.output_item.added", {"output_index": index, "item": begun}
-        inside = _message_events if item["type"] == "message" else _call_events
-        for kind, fields in inside(item):
-            yield kind, {"item_id": item["id"], "output_index": index, **fields}
-        yield "response.output_item.done", {"output_index": index, "item": item}
-    yield f"response.{response['status']}", {"response": response}
-
-
-_EMPTY: Mapping[str, Json] = {"message": {"content": []}, "function_call": {"arguments": ""}}
-
-
-def _message_events(item: Json) -> Iterator[tuple[str, Json]]:
-    text = item["content"][0]["text"]
-    yield "response.content_part.added", {"content_index": 0, "part": _part("")}
-    for piece in _pieces(text):
-        yield "response.output_text.delta", {"content_index": 0, "delta": piece, "logprobs": []}
-    yield "response.output_text.done", {"content_index": 0, "text": text, "logprobs": []}
-    yield "response.content_part.done", {"content_index": 0, "part": _part(text)}
-
-
-def _call_events(item: Json) -> Iterator[tuple[str, Json]]:
-    for piece in _pieces(item["arguments"]):
-        yield "response.function_call_arguments.delta", {"delta": piece}
-    yield "response.function_call_arguments.done", {"arguments": item["arguments"], "name": item["name"]}
+    """Yield the whole stream of a finished response, word by word; the sequence numbers count from 0."""
+    return replay(response, _pieces)
 
 
 def _part(text: str) -> Json:

@@ -29,9 +29,11 @@ import uvloop
 from aiohttp import web
 
 from proxy import sse
+from proxy.dialects.paging import listing, page
+from proxy.dialects.replay import unfinished
 from proxy.errors import BadRequest, GatewayError, MethodNotAllowed, NotFound, PayloadTooLarge
 from proxy.sandbox import scripted
-from proxy.sandbox.kept import Kept, Shelf, listing, page
+from proxy.sandbox.kept import Kept, Shelf
 from proxy.sandbox.scripted import Json
 
 MAX_BODY_BYTES = 67_108_864
@@ -173,7 +175,7 @@ class Sandbox:
         self._converse(kept)
         if body.get("stream"):
             return await self._stream(request, kept)
-        return _json(scripted.unfinished(response, "queued"))
+        return _json(unfinished(response, "queued"))
 
     async def _foreground(self, request: web.Request, kept: Kept, *, streamed: bool) -> web.StreamResponse:
         """Answer in full; the response is cancelled where its client leaves before the last event."""

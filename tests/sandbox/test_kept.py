@@ -1,15 +1,11 @@
-"""What the sandbox keeps: bounded by number and weight, as far as the clock says, page by page."""
+"""What the sandbox keeps: bounded by number and weight, and as far as the clock says."""
 
 import math
 
 import orjson
-import pytest
 
-from proxy.errors import BadRequest
 from proxy.sandbox import scripted
-from proxy.sandbox.kept import ENTRY_BYTES, Kept, Shelf, page
-
-ITEMS = [{"id": f"msg_{number}"} for number in range(5)]
+from proxy.sandbox.kept import ENTRY_BYTES, Kept, Shelf
 
 
 def kept(*, pace=0.0, **fields):
@@ -84,39 +80,3 @@ def test_kept_is_not_cancelled_when_it_has_finished():
     record = kept(pace=2.0)
     record.cancel(math.inf)
     assert status(record, math.inf) == "completed"
-
-
-@pytest.mark.parametrize(
-    ("query", "numbers", "more"),
-    [
-        ({}, [4, 3, 2, 1, 0], False),
-        ({"limit": "2"}, [4, 3], True),
-        ({"limit": "2", "after": "msg_1"}, [0], False),
-        ({"limit": "4", "after": "msg_0", "order": "asc"}, [1, 2, 3, 4], False),
-        ({"limit": "3", "after": "msg_0", "order": "asc"}, [1, 2, 3], True),
-        ({"after": "msg_4", "order": "asc"}, [], False),
-    ],
-)
-def test_page_holds_what_the_query_asks_for(query, numbers, more):
-    names = [f"msg_{number}" for number in numbers]
-    found = page(ITEMS, query)
-    assert [item["id"] for item in found["data"]] == names
-    ends = [names[0], names[-1]] if names else [None, None]
-    assert [found["first_id"], found["last_id"], found["has_more"]] == [*ends, more]
-
-
-@pytest.mark.parametrize(
-    ("query", "code"),
-    [
-        ({"limit": "0"}, "integer_below_min_value"),
-        ({"limit": "101"}, "integer_above_max_value"),
-        ({"limit": "9" * 5000}, "integer_above_max_value"),
-        ({"limit": "-1"}, "invalid_type"),
-        ({"order": "up"}, "invalid_value"),
-        ({"after": "msg_9"}, None),
-    ],
-)
-def test_page_refuses_what_cannot_be(query, code):
-    with pytest.raises(BadRequest) as raised:
-        page(ITEMS, query)
-    assert (raised.value.code, raised.value.param) == (code, next(iter(query)))
