@@ -3,15 +3,24 @@
 from collections.abc import Mapping
 
 from proxy.providers import (
+    anthropic,
     azure_openai,
+    bedrock,
     bedrock_openai,
+    cerebras,
+    cohere,
+    deepinfra,
+    gemini,
     groq,
+    huggingface,
     mistral,
     openai,
+    openai_chat_compatible,
     openai_compatible,
     openrouter,
     sandbox,
     together_ai,
+    vertex,
     xai,
 )
 from proxy.providers.base import Kind
@@ -27,6 +36,15 @@ REGISTRY: Mapping[str, Kind] = {
         openrouter.KIND,
         mistral.KIND,
         bedrock_openai.KIND,
+        cerebras.KIND,
+        deepinfra.KIND,
+        huggingface.KIND,
+        openai_chat_compatible.KIND,
+        anthropic.KIND,
+        bedrock.KIND,
+        cohere.KIND,
+        gemini.KIND,
+        vertex.KIND,
         openai_compatible.KIND,
         sandbox.KIND,
     )

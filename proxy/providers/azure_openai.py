@@ -1,4 +1,7 @@
-"""Azure OpenAI's v1 surface: an `api-key` header or an Entra token; the model is a deployment's name."""
+"""Azure OpenAI's v1 surface: an `api-key` header or an Entra token; the model is a deployment's name.
+
+Without a key and a token file, the token is that of the identity the environment has.
+"""
 
 from collections.abc import Callable
 
@@ -29,4 +32,5 @@ KIND = Kind(
     required=("api_key", "base_url"),
     authenticate=authenticate,
     derive_base_url=derive_base_url,
+    credentials="entra",
 )

@@ -9,4 +9,5 @@ KIND = Kind(
     base_url="http://127.0.0.1",
     environment={},
     required=(),
+    settings=frozenset({"events_per_second"}),
 )

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.config import ProviderConfig, default_config
+from proxy.config import ProviderConfig
+from proxy.configload import default_config
 from proxy.errors import InternalError
 from proxy.notation import check_base_url, check_name
 from proxy.providers import REGISTRY
@@ -25,6 +26,15 @@ URLS = {
     "openrouter": "https://openrouter.ai/api/v1",
     "mistral": "https://api.mistral.ai/v1",
     "bedrock-openai": None,
+    "cerebras": "https://api.cerebras.ai/v1",
+    "deepinfra": "https://api.deepinfra.com/v1/openai",
+    "huggingface": "https://router.huggingface.co/v1",
+    "openai-chat-compatible": None,
+    "bedrock": "https://bedrock-runtime.{region}.amazonaws.com",
+    "cohere": "https://api.cohere.com",
+    "gemini": "https://generativelanguage.googleapis.com",
+    "vertex": "https://{location}-aiplatform.googleapis.com",
+    "anthropic": "https://api.anthropic.com",
     "openai-compatible": None,
     "sandbox": "http://127.0.0.1",
 }
@@ -37,8 +47,23 @@ OPERATIONS = {
     "openrouter": "create",
     "mistral": "create input_tokens",
     "bedrock-openai": "create retrieve delete cancel input_items input_tokens",
+    "anthropic": "create input_tokens",
+    "cerebras": "create",
+    "deepinfra": "create",
+    "huggingface": "create",
+    "openai-chat-compatible": "create",
+    "bedrock": "create input_tokens",
+    "cohere": "create",
+    "gemini": "create input_tokens",
+    "vertex": "create input_tokens",
     "openai-compatible": "create retrieve delete cancel input_items compact input_tokens conversations",
     "sandbox": "create retrieve delete cancel input_items compact input_tokens conversations",
+}
+KEY_HEADERS = {
+    "anthropic": ("x-api-key", KEY),
+    "azure-openai": ("api-key", KEY),
+    "gemini": ("x-goog-api-key", KEY),
+    "vertex": ("x-goog-api-key", KEY),
 }
 KINDS = pytest.mark.parametrize("kind", REGISTRY.values(), ids=lambda kind: kind.name)
 
@@ -68,8 +93,10 @@ def test_kind_is_fit_for_headers_labels_and_people(kind):
     assert check_name(kind.name) == kind.name
     assert kind.otel_name.replace(".", "").replace("_", "").isalnum()
     assert kind.title
-    assert kind.base_url is None or check_base_url(kind.base_url) == kind.base_url
-    assert set(kind.required) <= {"api_key", "base_url"}
+    address = kind.base_url and kind.base_url.format_map(dict.fromkeys(kind.settings, "place"))
+    assert address is None or check_base_url(address) == address
+    assert set(kind.required) <= {"api_key", "base_url", *kind.settings}
+    assert set(kind.needs) <= kind.settings <= ProviderConfig.model_fields.keys()
     assert kind.environment.keys() <= ProviderConfig.model_fields.keys()
 
 
@@ -78,7 +105,7 @@ def test_kind_is_fit_for_headers_labels_and_people(kind):
 
 @KINDS
 def test_key_is_sent_the_way_the_provider_wants_it(kind):
-    expected = ("api-key", KEY) if kind.name == "azure-openai" else ("Authorization", f"Bearer {KEY}")
+    expected = KEY_HEADERS.get(kind.name, ("Authorization", f"Bearer {KEY}"))
     assert headers(kind.name, api_key=KEY) == [expected]
 
 
@@ -195,8 +222,16 @@ ENVIRONMENT = {
     "TOGETHER_API_KEY": "together-key",
     "OPENROUTER_API_KEY": "openrouter-key",
     "MISTRAL_API_KEY": "mistral-key",
+    "ANTHROPIC_API_KEY": "anthropic-key",
     "AWS_BEARER_TOKEN_BEDROCK": "bedrock-key",
     "AWS_REGION": "eu-central-1",
+    "CEREBRAS_API_KEY": "cerebras-key",
+    "DEEPINFRA_API_KEY": "deepinfra-key",
+    "HF_TOKEN": "hf-token",
+    "CO_API_KEY": "cohere-key",
+    "GEMINI_API_KEY": "gemini-key",
+    "GOOGLE_CLOUD_PROJECT": "google-project",
+    "GOOGLE_CLOUD_LOCATION": "europe-west4",
 }
 
 
@@ -214,6 +249,14 @@ def test_every_kind_with_credentials_is_found_in_the_environment():
             "api_key": "bedrock-key",
             "base_url": "https://bedrock-runtime.eu-central-1.amazonaws.com/openai/v1",
         },
+        "cerebras": {"api_key": "cerebras-key"},
+        "deepinfra": {"api_key": "deepinfra-key"},
+        "huggingface": {"api_key": "hf-token"},
+        "bedrock": {"api_key": "bedrock-key", "region": "eu-central-1"},
+        "cohere": {"api_key": "cohere-key"},
+        "gemini": {"api_key": "gemini-key"},
+        "vertex": {"project": "google-project", "location": "europe-west4"},
+        "anthropic": {"api_key": "anthropic-key"},
     }
     assert default_config(ENVIRONMENT, REGISTRY).providers.keys() == found.keys()
 
