@@ -23,6 +23,7 @@ TOGETHER = {
     "latency": measure.measure_first_event,
 }
 ALONE = {
+    "dialects": measure.measure_dialects,
     "memory": measure.measure_stream_memory,
     "transfer": measure.measure_transfers,
 }
@@ -39,7 +40,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--gib", type=float, default=2, help="size of the big bodies")
     parser.add_argument("--date", default=dt.datetime.now(dt.UTC).date().isoformat())
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round's figures")
-    parser.add_argument("--readme", action="store_true", help="replace the figures in README.md beside the benchmark")
+    parser.add_argument("--readme", action="store_true", help="replace the figures that were measured, in both READMEs")
     return parser.parse_args()
 
 
@@ -100,12 +101,12 @@ def main() -> int:
         except KeyboardInterrupt:
             return 130
     machine = table.facts(arguments.date)
-    markdown = table.render(results.values, machine, results.notes, plan)
-    sys.stdout.write(markdown)
+    tables = table.render(results.values, machine, results.notes, plan)
+    sys.stdout.write("\n".join(tables.values() or [*results.notes, ""]))
     if arguments.json is not None:
         arguments.json.write_text(json.dumps({"machine": machine, "notes": results.notes, "values": results.values}))
     if arguments.readme:
-        table.write_readme(markdown)
+        table.write_readmes(tables)
     return 0
 
 

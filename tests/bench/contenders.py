@@ -7,11 +7,12 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench import processes, wire
+from tests.bench.formats import FORMATS, Format
 from tests.bench.processes import LOAD_CORE, WORKER_CORE, Unavailable
 
 NGINX = """
@@ -58,8 +59,16 @@ keys:
   - {{name: other, tenant: team-b, key: {key}-of-another-tenant}}
 providers:
   {provider}: {{kind: openai-compatible, base_url: "http://127.0.0.1:{upstream}/v1", api_key: key-of-the-provider}}
+{translated}
+default_provider: {provider}
 limits: {{max_body_bytes: 17179869184}}
 """
+
+TRANSLATED = (
+    '  {name}: {{kind: {kind}, base_url: "http://127.0.0.1:{upstream}{base}", api_key: of-the-provider{settings}}}'
+)
+
+NONE: Mapping[str, Format] = {}
 
 
 @dataclass(frozen=True)
@@ -96,8 +105,12 @@ def bare(scene: Scene, port: int, _directory: Path) -> list[str]:
     return [sys.executable, "-m", "tests.bench.bare", str(port), f"http://127.0.0.1:{scene.upstream}"]
 
 
-def gateway(scene: Scene, port: int, directory: Path) -> list[str]:
+def gateway(scene: Scene, port: int, directory: Path, formats: Mapping[str, Format] = NONE) -> list[str]:
     """Configure the gateway as it is deployed: keys of two tenants, bindings in Redis, metrics."""
+    translated = [
+        TRANSLATED.format(name=name, kind=found.kind, upstream=scene.upstream, base=found.base, settings=found.settings)
+        for name, found in formats.items()
+    ]
     path = directory / "gateway.yaml"
     path.write_text(
         GATEWAY.format(
@@ -107,12 +120,19 @@ def gateway(scene: Scene, port: int, directory: Path) -> list[str]:
             key=wire.GATEWAY_KEY,
             provider=wire.PROVIDER,
             upstream=scene.upstream,
+            translated="\n".join(translated),
         ),
     )
     return [sys.executable, "-m", "proxy", "serve", "--config", str(path)]
 
 
+def translating(scene: Scene, port: int, directory: Path) -> list[str]:
+    """Configure the gateway with a provider of every dialect beside the native one, each named after its dialect."""
+    return gateway(scene, port, directory, FORMATS)
+
+
 CONTENDERS = {"nginx": nginx, "bare": bare, "gateway": gateway}
+STARTED = {**CONTENDERS, "translating": translating}
 
 
 @contextlib.contextmanager
@@ -122,7 +142,7 @@ def started(scene: Scene, name: str) -> Iterator[Contender]:
     directory = scene.directory / f"{name}-{port}"
     directory.mkdir()
     log = directory / "log"
-    process = processes.spawn(CONTENDERS[name](scene, port, directory), log, set(range(os.cpu_count())))
+    process = processes.spawn(STARTED[name](scene, port, directory), log, set(range(os.cpu_count())))
     try:
         processes.wait_until(lambda: wire.answers(port), process, log)
         worker = processes.worker_of(process.pid)
@@ -179,6 +199,9 @@ def unix_listening(path: Path) -> bool:
 
 
 def version(arguments: list[str]) -> str:
-    """Return the first line a program prints about itself."""
-    run = subprocess.run(arguments, capture_output=True, text=True, check=False)  # noqa: S603
+    """Return the first line a program prints about itself; a dash where there is none."""
+    try:
+        run = subprocess.run(arguments, capture_output=True, text=True, check=False)  # noqa: S603
+    except FileNotFoundError:
+        return "-"
     return (run.stdout or run.stderr).strip().partition("\n")[0]

@@ -1,8 +1,8 @@
 """Instructions a worker runs for a request and for a streamed event: the same whatever else runs on the machine.
 
 `python -m tests.bench.instructions` runs the bare pass-through and the gateway under valgrind's callgrind, which it
-needs, in about a minute. Counted is user code only, not what the kernel does. The gateway's worker runs here without
-its supervisor, in the configuration of the benchmark.
+needs, in about three minutes. Counted is user code only, not what the kernel does. The gateway's worker runs here
+without its supervisor, in the configuration of the benchmark.
 """
 
 import asyncio
@@ -12,15 +12,17 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import uvloop
 
 from proxy.app import App
-from proxy.config import load_config
+from proxy.configload import load_config
 from proxy.providers import REGISTRY
 from proxy.worker import tune_collector
 from tests.bench import contenders, processes, wire
+from tests.bench.formats import FORMATS
 
 CONNECTIONS = 32
 WARM_UP = 10
@@ -32,34 +34,50 @@ START_SECONDS = 60
 
 
 def main() -> None:
-    """Print a table of both contenders."""
-    print("| instructions | bare | gateway | gateway ÷ bare |\n|---|--:|--:|--:|")  # noqa: T201
+    """Print a table of both contenders, and one of what the gateway passes through or translates."""
     with tempfile.TemporaryDirectory() as directory, contenders.scene_in(Path(directory)) as scene:
         rows = {name: measure(scene, name) for name in ("bare", "gateway")}
+        dialects = measure_dialects(scene)
+    print("| instructions | bare | gateway | gateway ÷ bare |\n|---|--:|--:|--:|")  # noqa: T201
     for figure, bare in rows["bare"].items():
         gateway = rows["gateway"][figure]
         print(f"| {figure} | {bare:,.0f} | {gateway:,.0f} | {gateway / bare:.2f} |")  # noqa: T201
+    print("\n| streamed event | instructions | ÷ passed through |\n|---|--:|--:|")  # noqa: T201
+    native = dialects[wire.PROVIDER]
+    for name, event in dialects.items():
+        print(f"| `{name}` | {event:,.0f} | {event / native:.2f} |")  # noqa: T201
 
 
 def measure(scene: contenders.Scene, name: str) -> dict[str, float]:
     """Count a contender's instructions a request, a stream and an event."""
     with counted(scene, name) as count:
         request = count(wire.render_request("json", stream=False), ROUNDS)
-        short = count(wire.render_request(f"stream-10-{SHORT}", stream=True), 2)
-        long = count(wire.render_request(f"stream-10-{LONG}", stream=True), 1)
-    return {
-        "JSON request": request,
-        f"stream of {SHORT} events": short,
-        "streamed event": (long - short) / (LONG - SHORT),
-    }
+        short, event = count_events(count)
+    return {"JSON request": request, f"stream of {SHORT} events": short, "streamed event": event}
+
+
+def measure_dialects(scene: contenders.Scene) -> dict[str, float]:
+    """Count the gateway's instructions for an event of each dialect, and for one it passes through.
+
+    What is done with the event once its stream has ended, to keep the response, is in them.
+    """
+    with counted(scene, "translating") as count:
+        return {name: count_events(count, f"{name}/")[1] for name in (wire.PROVIDER, *FORMATS)}
+
+
+def count_events(count: Callable[[bytes, int], float], provider: str = "") -> tuple[float, float]:
+    """Return the instructions of a short stream, and of an event."""
+    short = count(wire.render_request(f"{provider}stream-10-{SHORT}", stream=True), 2)
+    long = count(wire.render_request(f"{provider}stream-10-{LONG}", stream=True), 1)
+    return short, (long - short) / (LONG - SHORT)
 
 
 @contextlib.contextmanager
 def counted(scene: contenders.Scene, name: str):
     """Run a contender under callgrind; the function given counts the instructions a request."""
     port, output, log = processes.free_port(), scene.directory / f"callgrind-{name}", scene.directory / f"{name}.log"
-    command = contenders.CONTENDERS[name](scene, port, scene.directory)
-    if name == "gateway":
+    command = contenders.STARTED[name](scene, port, scene.directory)
+    if name != "bare":
         command = [sys.executable, "-m", "tests.bench.instructions", command[-1], str(port)]
     options = ["--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={output}"]
     process = processes.spawn(["valgrind", *options, *command], log, {processes.WORKER_CORE})

@@ -1,4 +1,4 @@
-"""The five measurements, each taken of every contender in turn within a round, and over several rounds."""
+"""The six measurements, each taken of every contender in turn within a round, and over several rounds."""
 
 import asyncio
 import contextlib
@@ -6,15 +6,19 @@ import statistics
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import uvloop
 
 from tests.bench import processes, streams, transfers, wire
 from tests.bench.contenders import Contender, Scene, started
+from tests.bench.formats import FORMATS
 from tests.bench.processes import DISTURBED, Failed, Unavailable, Use
 from tests.bench.wire import Connection, Unexpected
 
 STREAMS, EVENTS_PER_SECOND = 200, 50
+TRANSLATED_STREAMS = 100
+"""Half as many, so that a worker that needs twice as long for an event is not saturated."""
 OPEN_STREAMS, WARM_STREAMS, HELD_EVENTS = 1000, 20, 4
 FIRST_EVENTS = 200
 ATTEMPTS = 3
@@ -118,18 +122,31 @@ def measure_events(plan: Plan, running: dict[str, Contender], results: Results) 
                 results.add("events_denied", name, use.denied)
 
 
-def _count_events(plan: Plan, contender: Contender) -> tuple[float, Use]:
-    return uvloop.run(_deliver(contender, plan.seconds))
+def measure_dialects(plan: Plan, results: Results) -> None:
+    """Take CPU time of one gateway's worker per event: passed through, and translated from each dialect."""
+    names = [wire.PROVIDER, *FORMATS]
+    with results.guarded(None, "dialects"), started(plan.scene, "translating") as contender:
+        for number in range(plan.rounds):
+            for name in in_turn(names, number):
+                with results.guarded("dialect_cpu_us", name):
+                    count = partial(_count_events, count=TRANSLATED_STREAMS, provider=f"{name}/")
+                    delivered, use = least_disturbed(count, plan, contender)
+                    results.add("dialect_cpu_us", name, use.cpu / delivered * 1e6)
+                    results.add("dialects_denied", name, use.denied)
 
 
-async def _deliver(contender: Contender, seconds: int) -> tuple[int, Use]:
-    model = f"hold-{EVENTS_PER_SECOND}-1000000"
-    async with streams.opened(contender.port, STREAMS, model, EVENTS_PER_SECOND) as opened:
+def _count_events(plan: Plan, contender: Contender, count: int = STREAMS, provider: str = "") -> tuple[int, Use]:
+    return uvloop.run(_deliver(contender, plan.seconds, count, provider))
+
+
+async def _deliver(contender: Contender, seconds: int, count: int, provider: str) -> tuple[int, Use]:
+    model = f"{provider}hold-{EVENTS_PER_SECOND}-1000000"
+    async with streams.opened(contender.port, count, model, EVENTS_PER_SECOND) as opened:
         before, delivered = processes.use_of(contender.worker), -sum(stream.events for stream in opened)
         await asyncio.sleep(seconds)
         delivered += sum(stream.events for stream in opened)
         use = processes.use_of(contender.worker).since(before)
-        expected = STREAMS * EVENTS_PER_SECOND * seconds
+        expected = count * EVENTS_PER_SECOND * seconds
         if any(stream.fault for stream in opened) or delivered < 0.9 * expected:
             raise Failed(f"{delivered} of {expected:.0f} events were delivered")
     return delivered, use

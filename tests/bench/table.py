@@ -1,4 +1,4 @@
-"""The table: medians, ratios of each round, the floor and the aim beside them, and the machine it was measured on."""
+"""The tables: medians, ratios of each round, floor and aim beside them, and the machine they were measured on."""
 
 import importlib.metadata
 import math
@@ -6,15 +6,16 @@ import os
 import platform
 import re
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench import contenders
+from tests.bench import contenders, wire
+from tests.bench.formats import FORMATS
 from tests.bench.processes import DISTURBED
 
-README = Path(__file__).parent / "README.md"
-BLOCK = re.compile(r"(<!-- figures: begin[^\n]*-->\n).*(<!-- figures: end -->)", re.DOTALL)
+READMES = (Path(__file__).parent / "README.md", Path(__file__).parents[2] / "README.md")
+BLOCK = r"(<!-- {name}: begin[^\n]*-->\n).*?(<!-- {name}: end -->)"
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,16 @@ ROWS = (
     Row("events_growth_mib", "{gib} GiB SSE download: growth, MiB", "{:.2f}".format, "≤ 8", "≤ 2", ratio=False),
 )
 
+FIGURES = (
+    "| figure | nginx | bare | gateway | gateway ÷ bare | floor | aim |",
+    "|---|--:|--:|--:|--:|--:|--:|",
+)
+DIALECT_KEY = "dialect_cpu_us"
+DIALECTS = (
+    "| gateway, streams of | CPU per event, µs | ÷ passed through | floor | aim |",
+    "|---|--:|--:|--:|--:|",
+)
+
 
 def facts(date: str) -> dict[str, str]:
     """Return what the figures depend on besides the code."""
@@ -56,28 +67,42 @@ def facts(date: str) -> dict[str, str]:
     }
 
 
-def render(values: dict[str, dict[str, list[float]]], machine: dict[str, str], notes: list[str], plan) -> str:
-    """Return the Markdown: facts, table, notes."""
-    lines = [
+def render(
+    values: dict[str, dict[str, list[float]]], machine: dict[str, str], notes: list[str], plan
+) -> dict[str, str]:
+    """Return the Markdown of each table that was measured, by its name: facts, table, notes."""
+    tables = {
+        "figures": (FIGURES, [render_row(row, values[row.key], plan.gib) for row in ROWS if row.key in values]),
+        "dialects": (DIALECTS, [*render_dialects(values.get(DIALECT_KEY, {}))]),
+    }
+    head = [
         "Measured "
         + ", ".join(f"{name} {value}" if name != "date" else value for name, value in machine.items())
         + ".",
         f"Medians of {plan.rounds} rounds of {plan.seconds:g} s; ratio: median, lowest and highest of the rounds' own.",
         "",
-        "| figure | nginx | bare | gateway | gateway ÷ bare | floor | aim |",
-        "|---|--:|--:|--:|--:|--:|--:|",
     ]
-    lines += [render_row(row, values[row.key], plan.gib) for row in ROWS if row.key in values]
     notes = [*notes, *disturbances(values)]
-    lines += ["", *(f"* {note}" for note in notes)] if notes else []
-    return "\n".join(lines) + "\n"
+    tail = ["", *(f"* {note}" for note in notes)] if notes else []
+    return {name: "\n".join([*head, *titles, *rows, *tail]) + "\n" for name, (titles, rows) in tables.items() if rows}
+
+
+def render_dialects(rounds: dict[str, list[float]]) -> Iterator[str]:
+    """Yield the lines of the native stream and of each dialect."""
+    native = rounds.get(wire.PROVIDER, [])
+    if native:
+        yield f"| Responses API, passed through | {render_median('{:.1f}'.format, native)} | 1 | - | - |"
+    for name in FORMATS:
+        if name in rounds:
+            median, ratio = render_median("{:.1f}".format, rounds[name]), render_ratio(rounds[name], native)
+            yield f"| `{name}` | {median} | {ratio} | ≤ 3 | ≤ 2 |"
 
 
 def disturbances(values: dict[str, dict[str, list[float]]]) -> list[str]:
     """Tell of measurements during which something else ran on the worker's core."""
     shares = {
         f"{name} ({key.removesuffix('_denied')}: {max(rounds):.0%})": max(rounds)
-        for key in ("requests_denied", "events_denied")
+        for key in ("requests_denied", "events_denied", "dialects_denied")
         for name, rounds in values.get(key, {}).items()
     }
     worst = [found for found, share in shares.items() if share > DISTURBED]
@@ -89,32 +114,36 @@ def disturbances(values: dict[str, dict[str, list[float]]]) -> list[str]:
 def render_row(row: Row, rounds: dict[str, list[float]], gib: float) -> str:
     """Return one line of the table."""
     cells = [row.title.format(gib=f"{gib:g}")]
-    cells += [render_median(row, rounds.get(name, [])) for name in contenders.CONTENDERS]
-    cells += [render_ratio(rounds) if row.ratio else "-", row.floor, row.aim]
+    cells += [render_median(row.render, rounds.get(name, [])) for name in contenders.CONTENDERS]
+    ratio = render_ratio(rounds.get("gateway", []), rounds.get("bare", [])) if row.ratio else "-"
+    cells += [ratio, row.floor, row.aim]
     return f"| {' | '.join(cells)} |"
 
 
-def render_median(row: Row, values: list[float]) -> str:
+def render_median(render: Callable[[float], str], values: list[float]) -> str:
     """Return the median of the rounds that worked."""
     good = [value for value in values if not math.isnan(value)]
     if good:
-        return row.render(statistics.median(good))
+        return render(statistics.median(good))
     return "failed" if values else "-"
 
 
-def render_ratio(rounds: dict[str, list[float]]) -> str:
-    """Return gateway over bare, round by round: median (lowest to highest)."""
-    pairs = zip(rounds.get("gateway", []), rounds.get("bare", []), strict=False)
+def render_ratio(measured: list[float], against: list[float]) -> str:
+    """Return one over the other, round by round: median (lowest to highest)."""
+    pairs = zip(measured, against, strict=False)
     ratios = [ours / theirs for ours, theirs in pairs if theirs and not math.isnan(ours / theirs)]
     if not ratios:
         return "-"
     return f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
-def write_readme(markdown: str) -> None:
-    """Replace the figures in the README beside this file."""
-    text = README.read_text()
-    replaced, count = BLOCK.subn(lambda found: f"{found[1]}\n{markdown}\n{found[2]}", text)
-    if count != 1:
-        raise ValueError(f"{README.name} has {count} marked places for the figures")
-    README.write_text(replaced)
+def write_readmes(tables: dict[str, str]) -> None:
+    """Replace the tables that were measured in the README beside this file, and in the project's."""
+    for path in READMES:
+        text = path.read_text()
+        for name, markdown in tables.items():
+            pattern = re.compile(BLOCK.format(name=name), re.DOTALL)
+            text, count = pattern.subn(lambda found, markdown=markdown: f"{found[1]}\n{markdown}\n{found[2]}", text)
+            if count != 1:
+                raise ValueError(f"{path} has {count} marked places for {name}")
+        path.write_text(text)

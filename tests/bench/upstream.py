@@ -1,7 +1,8 @@
 """The provider behind every contender: one uvloop protocol that costs as little as possible.
 
-The request's `model` says what the answer is, so that the same path serves every measurement:
+The request's model says what the answer is, so that the same path serves every measurement:
 `json`, `stream-RATE-EVENTS`, `hold-RATE-EVENTS` (never ends), `document-BYTES`, `events-BYTES`, `sink-BYTES`.
+The path says whose format a stream has: the Responses API's, unless it is one of `formats.py`.
 `GET` anything answers the body bytes sent so far by all downloads.
 """
 
@@ -9,8 +10,11 @@ import asyncio
 import itertools
 import re
 import sys
+from typing import NamedTuple
 
 import uvloop
+
+from tests.bench.formats import DELTAS, FORMATS
 
 EVENT_BYTES = 250
 JSON_BYTES = 1024
@@ -18,11 +22,13 @@ SINK_PAUSES = 4
 SINK_PAUSE_SECONDS = 0.5
 
 MODEL = re.compile(rb'"model": ?"([a-z]+)(?:-(\d+))?(?:-(\d+))?"')
+MODEL_IN_PATH = re.compile(rb"/models?/([a-z]+)(?:-(\d+))?(?:-(\d+))?[:/]")
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 LAST_CHUNK = b"0\r\n\r\n"
 
 JSON_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
+STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nTransfer-Encoding: chunked\r\n\r\n"
+SSE_HEAD = STREAM_HEAD % b"text/event-stream; charset=utf-8"
 RESPONSE = (
     b'{"id":"resp_%048x","object":"response","created_at":1764000000,"status":"%s","error":null,'
     b'"incomplete_details":null,"instructions":null,"max_output_tokens":null,"model":"bench","output":[%s],'
@@ -80,7 +86,13 @@ def render_delta(number: int) -> bytes:
     return start + b"x" * (EVENT_BYTES - len(start) - 4) + b'"}\n\n'
 
 
-DELTAS = tuple(render_chunk(render_delta(number)) for number in range(1, 2001))
+def render_chunks(delta) -> tuple[bytes, ...]:
+    """Return the chunks of a format's deltas."""
+    return tuple(render_chunk(delta(number)) for number in range(1, DELTAS + 1))
+
+
+NATIVE_CHUNKS = render_chunks(render_delta)
+TRANSLATED_CHUNKS = {name: render_chunks(found.delta) for name, found in FORMATS.items()}
 CHUNK_EVENTS, BLOCK_CHUNKS = 64, 16
 DELTA_BLOCK = BLOCK_CHUNKS * render_chunk(b"".join(render_delta(number) for number in range(1, CHUNK_EVENTS + 1)))
 
@@ -129,7 +141,7 @@ class Upstream(asyncio.Protocol):
             count = b"%d" % Upstream.downloaded
             self._transport.write(JSON_HEAD % len(count) + count)
             return
-        model = MODEL.search(body)
+        model = MODEL.search(body) or MODEL_IN_PATH.search(head)
         length = CONTENT_LENGTH.search(head)
         if model is not None and model[1] == b"sink":
             self._buffer = b""
@@ -137,9 +149,10 @@ class Upstream(asyncio.Protocol):
             self._swallow(body)
         elif len(body) >= int(length[1]) if length else body.endswith(LAST_CHUNK):
             self._buffer = b""
-            self._answer(model[1], [int(number) for number in model.groups()[1:] if number])
+            path = head.split(b" ", 2)[1].partition(b"?")[0]
+            self._answer(path, model[1], [int(number) for number in model.groups()[1:] if number])
 
-    def _answer(self, kind: bytes, numbers: list[int]) -> None:
+    def _answer(self, path: bytes, kind: bytes, numbers: list[int]) -> None:
         identity = next(_identities)
         if kind == b"json":
             body = render_response(identity, b"completed", JSON_TEXT)
@@ -149,24 +162,23 @@ class Upstream(asyncio.Protocol):
         elif kind == b"events":
             self._download(event_pieces(identity, numbers[0]))
         else:
-            self._stream(identity, *numbers, ends=kind == b"stream")
+            self._stream(stream_of(path, identity, numbers[1]), *numbers, ends=kind == b"stream")
 
-    def _stream(self, identity: int, rate: int, events: int, *, ends: bool) -> None:
-        created = render_envelope(b"response.created", identity, 0, b"in_progress")
-        self._transport.write(SSE_HEAD + render_chunk(created))
+    def _stream(self, stream: "Stream", rate: int, events: int, *, ends: bool) -> None:
+        self._transport.write(stream.opening)
+        chunks = stream.chunks
         due = self._loop.time()
         sent = 0
 
         def tick() -> None:
             nonlocal due, sent
             if sent < events:
-                self._transport.write(DELTAS[sent % len(DELTAS)])
+                self._transport.write(chunks[sent % len(chunks)])
                 sent += 1
                 due += 1 / rate
                 self._timer = self._loop.call_later(max(0.0, due - self._loop.time()), tick)
             elif ends:
-                end = render_envelope(b"response.completed", identity, events + 1, b"completed", b"word")
-                self._transport.write(render_chunk(end) + LAST_CHUNK)
+                self._transport.write(stream.closing)
 
         self._timer = self._loop.call_later(1 / rate, tick)
 
@@ -193,6 +205,26 @@ class Upstream(asyncio.Protocol):
         elif sink.take_pause():
             self._transport.pause_reading()
             self._timer = self._loop.call_later(SINK_PAUSE_SECONDS, self._transport.resume_reading)
+
+
+class Stream(NamedTuple):
+    """A stream as it is written: head and opening, a chunk for each delta, the end."""
+
+    opening: bytes
+    chunks: tuple[bytes, ...]
+    closing: bytes
+
+
+def stream_of(path: bytes, identity: int, events: int) -> Stream:
+    """Return the stream in the format whose path this is."""
+    for name, found in FORMATS.items():
+        if path.endswith(found.asked):
+            head = STREAM_HEAD % found.content_type
+            closing = render_chunk(found.closing) + LAST_CHUNK
+            return Stream(head + render_chunk(found.opening), TRANSLATED_CHUNKS[name], closing)
+    created = render_envelope(b"response.created", identity, 0, b"in_progress")
+    end = render_envelope(b"response.completed", identity, events + 1, b"completed", b"word")
+    return Stream(SSE_HEAD + render_chunk(created), NATIVE_CHUNKS, render_chunk(end) + LAST_CHUNK)
 
 
 class Sink:
