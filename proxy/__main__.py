@@ -10,8 +10,10 @@ import yaml
 
 from proxy import __version__, demo, sandbox, supervisor, worker
 from proxy.check import check
-from proxy.config import Config, ServerConfig, digest_key, load_config, new_key, with_ephemeral_key
+from proxy.config import Config, ServerConfig, digest_key, new_key, with_ephemeral_key
 from proxy.configfile import ConfigError, Mistake
+from proxy.configload import load_config
+from proxy.credentials import require_extras
 from proxy.notation import check_name
 from proxy.providers import REGISTRY
 
@@ -93,7 +95,9 @@ def _serve(arguments: argparse.Namespace) -> int:
     key = new_key()
 
     def read() -> Config:
-        return load_config(arguments.config, environment=os.environ, kinds=REGISTRY, server=flags)
+        config = load_config(arguments.config, environment=os.environ, kinds=REGISTRY, server=flags)
+        require_extras(config, REGISTRY)
+        return config
 
     def load() -> Config:
         config = read()

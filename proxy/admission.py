@@ -7,6 +7,7 @@ for the whole envelope before the body's last byte leaves.
 from aiohttp import web
 
 from proxy.auth import Caller
+from proxy.bindings import KEPT, Binding
 from proxy.errors import BadRequest, GatewayError, NotFound
 from proxy.ownership import Claim, conversation_not_found, previous_response_not_found, response_not_found
 from proxy.record import Record
@@ -27,8 +28,8 @@ class Admission:
         "_checked",
         "_header",
         "_record",
-        "_request",
         "_services",
+        "request",
         "upload",
     )
 
@@ -38,7 +39,7 @@ class Admission:
         self._services = services
         self._call = call
         self._caller = caller
-        self._request = request
+        self.request = request
         self._record = record
         self._header = request.headers.get(PROVIDER_HEADER)
         self._checked: set[str] = set()
@@ -96,29 +97,31 @@ class Admission:
 
     async def _route_of_id(self, owned: str, named: Route | None) -> Route:
         missing = conversation_not_found(owned) if self._call.conversation else response_not_found(owned)
-        provider = await self._holder(owned, missing)
-        if provider is None:
+        binding = await self._holder(owned, missing)
+        if binding is None:
             route = named or self._services.router.default(self._caller)
             if route is None:
                 raise missing
             return route
-        return Route(provider, NAMED)
+        return Route(binding.provider, NAMED, kept=bool(binding.flags & KEPT))
 
-    async def _holder(self, owned: str, missing: GatewayError) -> str | None:
-        """Return the provider that holds an id; None where nobody bound it and the caller may try its luck."""
-        provider = await self._services.ownership.provider_of(Claim(self._caller, owned, self._header, missing))
-        if provider is not None and provider not in self._services.upstreams:
-            raise NotFound(f"Provider '{provider}', which holds '{owned}', is no longer configured.")
-        return provider
+    async def _holder(self, owned: str, missing: GatewayError) -> Binding | None:
+        """Return what an id is bound to; None where nobody bound it and the caller may try its luck."""
+        binding = await self._services.ownership.binding_of(Claim(self._caller, owned, self._header, missing))
+        if binding is None:
+            return None
+        if binding.provider not in self._services.upstreams and not binding.flags & KEPT:
+            raise NotFound(f"Provider '{binding.provider}', which holds '{owned}', is no longer configured.")
+        return binding
 
     async def _route_of_references(self, upload: Upload) -> Route | None:
         """Follow what the request continues, where nothing else names a provider."""
         for field in REFERENCES:
             reference = getattr(upload.envelope, field)
             if reference is not None and self._call.reads_envelope:
-                provider = await self._claim(field, reference)
-                if provider is not None:
-                    return Route(provider, DEFAULT)
+                binding = await self._claim(field, reference)
+                if binding is not None and binding.provider in self._services.upstreams:
+                    return Route(binding.provider, DEFAULT)
         return None
 
     async def check(self, route: Route) -> None:
@@ -134,14 +137,19 @@ class Admission:
             reference = getattr(upload.envelope, field)
             if reference is None or field in self._checked:
                 continue
-            provider = await self._claim(field, reference)
-            if provider is not None and provider != route.provider:
+            binding = await self._claim(field, reference)
+            if binding is not None and not self._continues(binding, route):
                 raise BadRequest(
-                    f"'{field}' belongs to provider '{provider}', but the request goes to '{route.provider}'. "
-                    f"Name '{provider}' in {PROVIDER_HEADER}.",
+                    f"'{field}' belongs to provider '{binding.provider}', but the request goes to '{route.provider}'. "
+                    f"Name '{binding.provider}' in {PROVIDER_HEADER}.",
                     code="provider_mismatch",
                     param=field,
                 )
+
+    def _continues(self, binding: Binding, route: Route) -> bool:
+        """Tell whether a route can go on with what is bound: what the gateway keeps it tells any that keeps nothing."""
+        keeps_state = self._services.upstreams[route.provider].kind.keeps_state
+        return not keeps_state if binding.flags & KEPT else binding.provider == route.provider
 
     def _settle_model(self, upload: Upload, route: Route) -> Route:
         """Settle the model once it is known: whether the caller may use it, and what the provider calls it."""
@@ -155,12 +163,12 @@ class Admission:
         self._checked.add("model")
         return route
 
-    async def _claim(self, field: str, reference: str) -> str | None:
+    async def _claim(self, field: str, reference: str) -> Binding | None:
         missing = previous_response_not_found if field == "previous_response_id" else conversation_not_found
-        provider = await self._holder(reference, missing(reference))
+        binding = await self._holder(reference, missing(reference))
         self._checked.add(field)
-        return provider
+        return binding
 
     def _expect_continue(self) -> None:
-        if self._request.headers.get("Expect", "").lower() == "100-continue" and self._request.transport is not None:
-            self._request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self.request.headers.get("Expect", "").lower() == "100-continue" and self.request.transport is not None:
+            self.request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -9,15 +9,20 @@ from contextlib import suppress
 
 from aiohttp import web
 
+from proxy import archive, bindings
+from proxy.archive import Archive
 from proxy.auth import REASONS, Keys
-from proxy.bindings import OPERATIONS, Bindings
+from proxy.bindings import Bindings
 from proxy.catalogue import Catalogue
 from proxy.config import Config, ProviderConfig, Secret
+from proxy.credentials import Report
 from proxy.downstream import Server
 from proxy.envelope import EnvelopeScanner
+from proxy.fetching import Fetcher
 from proxy.handlers import Handlers
 from proxy.logs import Log
 from proxy.metrics import (
+    ARCHIVE_QUEUE,
     AUTH_FAILURES,
     BINDING_QUEUE,
     REDIS_OPERATIONS,
@@ -56,25 +61,46 @@ class App:
         self._bindings = Bindings(
             redis_url, config.bindings, metrics=self._metrics, log=self._log, clock=time.monotonic
         )
+        self._archive = Archive(redis_url, config.archive, metrics=self._metrics, log=self._log, clock=time.monotonic)
+        self._fetcher = Fetcher(config.fetch)
         self._upstreams = {
-            name: Upstream(name, REGISTRY[provider.kind], _located(provider, sandbox_url), config.limits)
+            name: Upstream(
+                name,
+                REGISTRY[provider.kind],
+                _located(provider, sandbox_url),
+                config.limits,
+                report=_reporter(self._log, name),
+            )
             for name, provider in config.providers.items()
         }
         keys, router = Keys(config.keys), Router(config)
         ownership = Ownership(self._bindings, keys, router, config.bindings)
-        services = Services(config, keys, router, ownership, self._bindings, self._upstreams, self._metrics, self._log)
+        services = Services(
+            config,
+            keys,
+            router,
+            ownership,
+            self._bindings,
+            self._archive,
+            self._fetcher,
+            self._upstreams,
+            self._metrics,
+            self._log,
+        )
         self._handlers = Handlers(services, Catalogue(self._upstreams, router))
         self._runner = web.ServerRunner(Server(self._handlers.handle, config), shutdown_timeout=CLOSING_GRACE)
         self._site: web.SockSite | None = None
-        self._writing: asyncio.Task[None] | None = None
+        self._writing: list[asyncio.Task[None]] = []
         self._flushing: asyncio.Task[None] | None = None
         self._watch()
 
     def _watch(self) -> None:
         self._metrics.present(AUTH_FAILURES, *((reason,) for reason in REASONS))
-        self._metrics.present(REDIS_OPERATIONS, *itertools.product(OPERATIONS, ("ok", "error")))
-        self._metrics.present(REDIS_SECONDS, *((operation,) for operation in OPERATIONS))
+        operations = (*bindings.OPERATIONS, *archive.OPERATIONS)
+        self._metrics.present(REDIS_OPERATIONS, *itertools.product(operations, ("ok", "error")))
+        self._metrics.present(REDIS_SECONDS, *((operation,) for operation in operations))
         self._metrics.watch(BINDING_QUEUE, lambda: {(): len(self._bindings)})
+        self._metrics.watch(ARCHIVE_QUEUE, lambda: {(): self._archive.queued})
         self._metrics.watch(
             UPSTREAM_CONNECTIONS,
             lambda: {
@@ -87,8 +113,8 @@ class App:
     async def start(self, listener: socket.socket | None) -> None:
         """Begin to serve on a bound socket."""
         warm_up()
-        await self._bindings.open()
-        self._writing = asyncio.create_task(self._bindings.run())
+        await asyncio.gather(self._bindings.open(), self._archive.open())
+        self._writing = [asyncio.create_task(store.run()) for store in (self._bindings, self._archive)]
         self._flushing = asyncio.create_task(self._flush_log())
         await self._runner.setup()
         if listener is not None:
@@ -141,9 +167,10 @@ class App:
         await self._runner.cleanup()
         for upstream in self._upstreams.values():
             await upstream.close()
-        self._bindings.stop()
-        if self._writing is not None:
-            await self._writing
+        await self._fetcher.close()
+        for store in (self._bindings, self._archive):
+            store.stop()
+        await asyncio.gather(*self._writing)
         if self._flushing is not None:
             self._flushing.cancel()
             await asyncio.wait({self._flushing})
@@ -169,6 +196,11 @@ def _located(provider: ProviderConfig, sandbox_url: str | None) -> ProviderConfi
 def _configured_models(config: Config) -> list[str]:
     names = [*config.models, *(target.partition("/")[2] for target in config.models.values())]
     return names + [model for key in config.keys for model in key.models or ()]
+
+
+def _reporter(log: Log, provider: str) -> Report:
+    """Make what logs why a provider's credentials could not be obtained."""
+    return lambda message: log.event("credentials", provider=provider, error=message)
 
 
 def _write_lines(lines: bytes) -> None:

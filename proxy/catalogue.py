@@ -6,6 +6,7 @@ import orjson
 
 from proxy.auth import Caller
 from proxy.errors import BadAnswer, DownstreamError, GatewayError, NotFound
+from proxy.providers.base import ModelList
 from proxy.routing import Router
 from proxy.upstream import FOREIGN, Answer, Upstream, mapped
 
@@ -85,9 +86,13 @@ class Catalogue:
 
 
 async def _fetch(upstream: Upstream) -> list[str]:
+    source = upstream.kind.models
+    if source is None:
+        return []
+    signed = await upstream.sign("GET", source.path) if upstream.signs else None
     line = await upstream.connect()
     try:
-        line.write(upstream.head("GET", "/models", b"Accept: application/json\r\n", b""))
+        line.write(upstream.head("GET", source.path, b"Accept: application/json\r\n", b"", signed))
         answer = await line.answer()
         body = await _read(answer)
     except BaseException:
@@ -96,7 +101,7 @@ async def _fetch(upstream: Upstream) -> list[str]:
     answer.release()
     if answer.status != 200:  # noqa: PLR2004
         raise BadAnswer("The provider does not list its models.")
-    return _ids(body)
+    return _names(body, source)
 
 
 async def _read(answer: Answer) -> bytes:
@@ -109,12 +114,13 @@ async def _read(answer: Answer) -> bytes:
     return body
 
 
-def _ids(body: bytes) -> list[str]:
-    """Read a list, in OpenAI's envelope or bare; raises BadAnswer."""
+def _names(body: bytes, source: ModelList) -> list[str]:
+    """Read a list, in its envelope or bare; raises BadAnswer."""
     try:
         value = orjson.loads(body)
-        entries = value if isinstance(value, list) else value["data"]
-        return [entry["id"] for entry in entries if isinstance(entry["id"], str)]
+        entries = value if isinstance(value, list) else value[source.list]
+        names = [entry[source.name] for entry in entries]
+        return [name.removeprefix(source.prefix) for name in names if isinstance(name, str)]
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise BadAnswer("The provider's list of models cannot be read.") from error
 

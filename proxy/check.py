@@ -6,12 +6,22 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from proxy.config import Config, KeyConfig, ProviderConfig, default_config, parse_config, read_file
-from proxy.configfile import ConfigError, Document, dotted, read_document
+from proxy.config import Config, KeyConfig, ProviderConfig
+from proxy.configfile import ConfigError, Document, Location, dotted, read_document
+from proxy.configload import default_config, parse_config, read_file
+from proxy.credentials import require_extras
 from proxy.providers import REGISTRY
 
 _TELLING = ("auth", "cookie", "key", "secret", "token")
 """Parts of the names of headers that carry credentials."""
+
+_UNCONFIGURED = {
+    "fixed": "-",
+    "google": "Google's default credentials",
+    "aws": "AWS credential chain",
+    "entra": "Entra identity of the environment",
+}
+"""Where a provider without a credential of its own has one from."""
 
 
 class Report(NamedTuple):
@@ -38,9 +48,11 @@ def check(path: Path | None, environment: Mapping[str, str]) -> Report:
 def _load(path: Path | None, environment: Mapping[str, str]) -> tuple[Config, list[str]]:
     if path is None:
         config = default_config(environment, REGISTRY)
+        require_extras(config, REGISTRY)
         return config, list(find_doubts(config))
     text = read_file(path)
     config = parse_config(text, environment=environment, kinds=REGISTRY)
+    require_extras(config, REGISTRY)
     exposed = _exposed(path, read_document(text, environment))
     return config, [*exposed, *find_doubts(config)]
 
@@ -54,6 +66,7 @@ def describe(config: Config) -> Iterator[str]:
             ("prefixes", " ".join(server.prefixes)),
             ("metrics", _address(server.admin_host, server.admin_port)),
             ("bindings", f"{_redis(config)}, kept {config.bindings.ttl_days:g} days"),
+            ("responses", f"of providers that keep none: {config.archive.ttl_days:g} days"),
             ("unknown ids", "forward" if config.forwards_unknown else "refuse"),
         ]
     )
@@ -81,9 +94,17 @@ def find_doubts(config: Config) -> Iterator[str]:
     for alias, target in config.models.items():
         if config.keys and not any(_may_use(key, target) for key in config.keys):
             yield f"{dotted(('models', alias))}: no key may use its provider {_provider_of(target)}"
+    for location, file in _named_files(config):
+        if not Path(file).is_file():
+            yield f"{dotted(location)}: there is no such file yet"
+
+
+def _named_files(config: Config) -> Iterator[tuple[Location, str]]:
     for name, provider in config.providers.items():
-        if provider.token_file is not None and not Path(provider.token_file).is_file():
-            yield f"{dotted(('providers', name, 'token_file'))}: there is no such file yet"
+        for setting, file in _files(provider):
+            yield ("providers", name, setting), file
+    if config.fetch.ca_file is not None:
+        yield ("fetch", "ca_file"), config.fetch.ca_file
 
 
 def _may_use(key: KeyConfig, target: str) -> bool:
@@ -149,13 +170,20 @@ def _redis(config: Config) -> str:
 
 
 def _base_url(provider: ProviderConfig) -> str:
-    return provider.base_url or REGISTRY[provider.kind].base_url or "-"
+    kind = REGISTRY[provider.kind]
+    return kind.locate(provider, kind.base_url) or "-"
 
 
 def _credential(provider: ProviderConfig) -> str:
-    if provider.token_file is not None:
-        return f"token_file {provider.token_file}"
-    return "-" if provider.api_key is None else "api_key"
+    for setting, file in _files(provider):
+        return f"{setting} {file}"
+    return _UNCONFIGURED[REGISTRY[provider.kind].credentials] if provider.api_key is None else "api_key"
+
+
+def _files(provider: ProviderConfig) -> list[tuple[str, str]]:
+    """Return the settings that name a file with credentials, and the file."""
+    settings = {"token_file": provider.token_file, "credentials_file": provider.credentials_file}
+    return [(setting, file) for setting, file in settings.items() if file is not None]
 
 
 def _allowed(names: Iterable[str] | None) -> str:

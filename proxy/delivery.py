@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from time import monotonic
+from typing import NamedTuple
 
 from proxy.auth import Caller
 from proxy.bindings import BACKGROUND, CONVERSATION, Binding
@@ -12,7 +13,7 @@ from proxy.headers import find, render_down
 from proxy.record import Record
 from proxy.relay import Outcome, Relay
 from proxy.services import Call, Services
-from proxy.tap import JsonTap, RawTap, StreamTap, Tap
+from proxy.tap import EventTap, JsonTap, RawTap, StreamTap, Tap
 from proxy.upload import Upload
 from proxy.upstream import FOREIGN, Answer, Upstream, mapped
 
@@ -30,8 +31,20 @@ LOSSES = {
 }
 
 
+class Underway(NamedTuple):
+    """An exchange whose request has been sent. `client_gone`: the response goes on without its client."""
+
+    services: Services
+    call: Call
+    caller: Caller
+    upload: Upload | None
+    downstream: Downstream
+    record: Record
+    client_gone: bool
+
+
 class Delivery:
-    """The answer to one exchange, as its provider sent it. `client_gone`: the response goes on without its client."""
+    """The answer to one exchange, as its provider sent it."""
 
     __slots__ = (
         "_binding_time",
@@ -46,25 +59,15 @@ class Delivery:
         "_upload",
     )
 
-    def __init__(
-        self,
-        services: Services,
-        call: Call,
-        caller: Caller,
-        *,
-        upload: Upload | None,
-        downstream: Downstream,
-        record: Record,
-        client_gone: bool = False,
-    ) -> None:
-        self._services = services
-        self._call = call
-        self._caller = caller
-        self._upload = upload
-        self._downstream = downstream
-        self._record = record
-        self._client_gone = client_gone
-        self._task = asyncio.current_task(downstream.connection.loop)
+    def __init__(self, underway: Underway) -> None:
+        self._services = underway.services
+        self._call = underway.call
+        self._caller = underway.caller
+        self._upload = underway.upload
+        self._downstream = underway.downstream
+        self._record = underway.record
+        self._client_gone = underway.client_gone
+        self._task = asyncio.current_task(underway.downstream.connection.loop)
         self._binding_time = 0.0
         self._relay: Relay | None = None
 
@@ -88,21 +91,22 @@ class Delivery:
         if answer.status >= FIRST_REDIRECT:
             raise BadAnswer("The provider answered with a redirect; its base_url is not the final one.")
         content_type = answer.headers.get("Content-Type", "").lower()
-        if content_type.startswith("text/event-stream"):
+        if self._is_stream(content_type):
             return await self._pass_on_stream(answer)
         return await self._pass_on_body(upstream, answer, json="json" in content_type)
+
+    def _is_stream(self, content_type: str) -> bool:
+        return content_type.startswith("text/event-stream")
 
     def _lines(self, answer: Answer) -> bytes:
         """Render the header lines of the answer: the provider's that cross, and the gateway's own."""
         record = self._record
-        lines = self._services.upstreams[record.provider].redact(render_down(answer.raw_headers, answer.status))
-        own = b"x-gateway-provider: %b\r\nx-gateway-request-id: %b\r\n" % (
-            record.provider.encode(),
-            record.request_id.encode(),
-        )
-        if find(answer.raw_headers, b"x-request-id") is None:
-            own += b"x-request-id: %b\r\n" % record.request_id.encode()
-        return lines + own
+        lines = self._services.upstreams[record.provider].redact(self._crossing(answer))
+        return lines + own_lines(record, named=find(answer.raw_headers, b"x-request-id") is not None)
+
+    def _crossing(self, answer: Answer) -> bytes:
+        """Render what of the provider's head the client is told."""
+        return render_down(answer.raw_headers, answer.status)
 
     # -- bodies that are not streams -------------------------------------------------------------------------------
 
@@ -129,7 +133,7 @@ class Delivery:
         body = await self._read_up_to(answer, WHOLE_BODY)
         body = tap.whole(body)
         if tap.cut_short and not answer.framed:
-            raise _loss(Outcome.CUT)
+            raise loss(Outcome.CUT)
         if tap.identified:
             await self._bind()
         await self._confirm()
@@ -175,15 +179,19 @@ class Delivery:
             return downstream.abort()
         record.error_type, _ = LOSSES[outcome]
         if not downstream.head_sent:
-            raise _loss(outcome)
+            raise loss(outcome)
         return downstream.abort()
 
     # -- streams ---------------------------------------------------------------------------------------------------
 
+    def _tap(self) -> EventTap:
+        """Make the reader of a stream."""
+        return StreamTap(self._record, limit=self._services.config.limits.look_ahead_bytes)
+
     async def _pass_on_stream(self, answer: Answer) -> Written:
         record, downstream = self._record, self._downstream
         record.streamed = True
-        tap = StreamTap(record, limit=self._services.config.limits.look_ahead_bytes)
+        tap = self._tap()
         lines = self._lines(answer) + STREAM_LINES
         try:
             with self._services.metrics.streaming(record.provider):
@@ -192,24 +200,31 @@ class Delivery:
             record.end = record.end or "client_gone"
             raise
         if tap.finished and outcome is not Outcome.STALLED:
+            if tap.abandoned:
+                answer.close()
+                downstream.keep_alive = False
             answer.release()
             return downstream.finish()
         answer.close()
         if outcome is Outcome.STALLED:
             record.end = "client_gone"
             return downstream.abort()
-        return self._end_loudly(tap, outcome)
+        return await self._end_loudly(tap, outcome)
 
-    def _end_loudly(self, tap: StreamTap, outcome: Outcome) -> Written:
+    async def _end_loudly(self, tap: EventTap, outcome: Outcome) -> Written:
         """End a stream that has no end of its own: by an event where one can be placed, by a broken connection else."""
         record, downstream = self._record, self._downstream
         record.end, message = LOSSES[outcome]
         record.error_type = record.end
         if not downstream.head_sent:
-            raise _loss(outcome)
+            raise loss(outcome)
+        end = record.end
         event = tap.broken("server_error", message)
+        record.end = record.error_type = end
         if event is None:
             return downstream.abort()
+        if tap.identified:
+            await self._bind()
         downstream.write(event)
         downstream.keep_alive = False
         return downstream.finish()
@@ -275,7 +290,14 @@ class Delivery:
             await self._services.bindings.forget(self._call.id)
 
 
-def _loss(outcome: Outcome) -> GatewayError:
+def own_lines(record: Record, *, named: bool = False) -> bytes:
+    """Render the gateway's own header lines; its id of a request stands for the provider's, unless that `named` one."""
+    request_id = record.request_id.encode()
+    lines = b"x-gateway-provider: %b\r\nx-gateway-request-id: %b\r\n" % (record.provider.encode(), request_id)
+    return lines if named else lines + b"x-request-id: %b\r\n" % request_id
+
+
+def loss(outcome: Outcome) -> GatewayError:
     """Make the error for a body that was lost before any of it was passed on."""
     _, message = LOSSES[outcome]
     return Draining(message, retry_after=1) if outcome is Outcome.STOPPED else BadAnswer(message)

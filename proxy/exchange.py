@@ -5,12 +5,16 @@ from time import monotonic
 
 from proxy.admission import Admission
 from proxy.auth import Caller
-from proxy.delivery import Delivery
+from proxy.delivery import Delivery, Underway, own_lines
 from proxy.downstream import Downstream, Written
+from proxy.kept import Kept
+from proxy.ownership import response_not_found
 from proxy.record import Record
 from proxy.routing import Route
 from proxy.sending import Sending
 from proxy.services import Call, Services
+from proxy.translated import KeptDelivery, TranslatedDelivery
+from proxy.translation import Translating, Translation
 from proxy.upstream import Upstream
 
 
@@ -47,24 +51,39 @@ class Exchange:
 
         Raises GatewayError while the status is still open, CancelledError when the client leaves.
         """
-        request, record, admission = self._downstream.request, self._record, self._admission
+        record, admission = self._record, self._admission
         try:
             route = await admission.route()
+            record.provider, record.routed = route.provider, monotonic()
+            if route.kept:
+                kept = Kept(self._services.archive, self._services.bindings)
+                return await kept.answer(self._call, self._downstream, record, own_lines(record))
             upstream = self._enter(route)
             with self._services.metrics.serving(upstream.name):
-                sending = Sending(self._services, self._call, route, admission, request=request, record=record)
-                self._sending = sending
-                answer = await sending.answer()
-                self._delivery = delivery = self._deliver(client_gone=sending.client_gone)
-                try:
-                    return await delivery.pass_on(upstream, answer)
-                except BaseException:
-                    answer.close()
-                    raise
+                return await self._ask(route, upstream)
         finally:
             if admission.upload is not None:
                 record.bytes_in = admission.upload.received
                 record.waited += admission.upload.waited
+
+    async def _ask(self, route: Route, upstream: Upstream) -> Written:
+        """Send the request up, translated where it has to be, and pass the answer on."""
+        translation = await self._translate(route) if self._needs_translation(upstream) else None
+        self._sending = sending = Sending(
+            self._services,
+            self._call,
+            route,
+            self._admission,
+            record=self._record,
+            prepared=None if translation is None else translation.prepared,
+        )
+        answer = await sending.answer()
+        self._delivery = delivery = self._deliver(translation, client_gone=sending.client_gone)
+        try:
+            return await delivery.pass_on(upstream, answer)
+        except BaseException:
+            answer.close()
+            raise
 
     def be_the_last(self) -> None:
         """Close the client's connection behind this exchange."""
@@ -81,15 +100,28 @@ class Exchange:
             self._task.cancel()
 
     def _enter(self, route: Route) -> Upstream:
+        """Take the provider the request goes to, if it has what is asked of it."""
         upstream = self._services.upstreams[route.provider]
-        record = self._record
-        record.provider, record.kind, record.otel_provider = upstream.name, upstream.kind.name, upstream.kind.otel_name
-        record.routed = monotonic()
-        upstream.check_operation(self._call.operation)
+        record, call = self._record, self._call
+        record.kind, record.otel_provider = upstream.kind.name, upstream.kind.otel_name
+        if call.id is not None and not call.conversation and not upstream.kind.keeps_state:
+            self._services.bindings.check_available()
+            raise response_not_found(call.id)
+        upstream.check_operation(call.operation)
         return upstream
 
-    def _deliver(self, *, client_gone: bool) -> Delivery:
-        return Delivery(
+    def _needs_translation(self, upstream: Upstream) -> bool:
+        """Tell whether the request has to be written anew: what the provider does not keep it has to be told."""
+        return not upstream.kind.keeps_state and self._call.reads_envelope
+
+    async def _translate(self, route: Route) -> Translation:
+        upload = self._admission.upload
+        assert upload is not None  # noqa: S101  # a call that reads the envelope has a body
+        translating = Translating(self._services, self._call, self._caller, self._admission, self._record)
+        return await translating.translate(upload, route)
+
+    def _deliver(self, translation: Translation | None, *, client_gone: bool) -> Delivery:
+        state = Underway(
             self._services,
             self._call,
             self._caller,
@@ -98,3 +130,8 @@ class Exchange:
             record=self._record,
             client_gone=client_gone,
         )
+        if translation is None:
+            return Delivery(state)
+        if translation.dialect is None or translation.context is None:
+            return KeptDelivery(state, translation)
+        return TranslatedDelivery(state, translation, translation.dialect, translation.context)

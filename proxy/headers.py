@@ -4,9 +4,14 @@ Names are what clients send and read according to their own source (OpenAI SDKs,
 Credentials, cookies, hop-by-hop headers and anything about the operator's account are not on the lists.
 """
 
+import re
 from collections.abc import Iterable
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
+
+MAX_NAMES, MAX_NAME = 32, 64
+"""Names in a list that a client may make grow, and characters of each."""
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.\[\]-]")
 
 UP = frozenset(
     {
@@ -89,6 +94,14 @@ def _nominated(connection: bytes) -> frozenset[bytes]:
 def render(pairs: Iterable[tuple[str, str]]) -> bytes:
     """Render the gateway's own headers as header lines."""
     return b"".join(f"{name}: {value}\r\n".encode("latin-1") for name, value in pairs)
+
+
+def render_names(names: Iterable[str]) -> bytes:
+    """Render names that a client made up as a header's list, without what a header cannot hold, and not too long."""
+    safe = [_UNSAFE.sub("", name)[:MAX_NAME] for name in names]
+    shown = [name for name in safe if name]
+    more = [f"and {len(shown) - MAX_NAMES} more"] if len(shown) > MAX_NAMES else []
+    return ", ".join(shown[:MAX_NAMES] + more).encode()
 
 
 def find(raw: RawHeaders, wanted: bytes) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Whose an id is and who serves it: one answer for every surface that takes an id.
+"""Whose an id is and what it is bound to: one answer for every surface that takes an id.
 
 Unknown and foreign ids are refused alike, with the error the caller's surface has for an id that is not there.
 """
@@ -6,7 +6,7 @@ Unknown and foreign ids are refused alike, with the error the caller's surface h
 from dataclasses import dataclass
 
 from proxy.auth import Caller, Keys
-from proxy.bindings import Bindings
+from proxy.bindings import Binding, Bindings
 from proxy.config import BindingsConfig
 from proxy.errors import BadRequest, BindingsUnavailable, GatewayError, NotFound
 from proxy.routing import Router
@@ -51,8 +51,10 @@ class Ownership:
         self._forward = len(keys.tenants) <= 1 and config.unknown != "refuse"
         self._trust_header = config.without_redis == "trust_header"
 
-    async def provider_of(self, claim: Claim) -> str | None:
-        """Return the provider that serves an id; None where nobody bound it and the caller may try its luck.
+    async def binding_of(self, claim: Claim) -> Binding | None:
+        """Return what an id is bound to; None where nobody bound it and the caller may try its luck.
+
+        While Redis is away it may be the provider that the header names, and what else is bound is not known.
 
         Raises the claim's `missing`, or BindingsUnavailable while nobody can tell.
         """
@@ -61,21 +63,18 @@ class Ownership:
         try:
             binding = await self._bindings.find(claim.id, claim.caller.tenant)
         except BindingsUnavailable:
-            if self._may_trust(claim):
-                return claim.named
+            if claim.named is not None and self._may_trust(claim.caller, claim.named):
+                return Binding(claim.named, claim.caller.tenant)
             raise
-        if claim.caller.owns(binding) and binding is not None:
-            return binding.provider
+        if claim.caller.owns(binding):
+            return binding
         if binding is None and self._forward:
             return None
         raise claim.missing
 
-    def _may_trust(self, claim: Claim) -> bool:
+    def _may_trust(self, caller: Caller, named: str) -> bool:
         """Without Redis the header decides where no second tenant could be read through it."""
-        name = claim.named
-        if name is None or name not in self._router.allowed(claim.caller):
-            return False
-        return self._trust_header or self._keys.sole_tenant(name)
+        return named in self._router.allowed(caller) and (self._trust_header or self._keys.sole_tenant(named))
 
 
 def _climbs(response_id: str) -> bool:

@@ -141,10 +141,16 @@ class Relay:
                 return
             if block:
                 self._write(block, now)
+        self._look_for_end()
+
+    def _look_for_end(self) -> None:
+        answer, tap = self._answer, self._tap
         if answer.ended:
             self._close_tap()
         elif answer.broken and (self._detached or not self._downstream.paused):
             self._end(Outcome.CUT)
+        elif tap.abandoned:
+            self._end(Outcome.WHOLE)
         elif tap.finished and not self._ending:
             self._ending = True
             self._look_again(TERMINAL_GRACE)

@@ -17,11 +17,15 @@ NAMED, MODEL, DEFAULT = "named", "model", "default"
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A provider, how it was chosen, and the model to ask it for (None: as the client wrote it)."""
+    """A provider, how it was chosen, the model to ask it for (None: as the client wrote it).
+
+    `kept`: the call is about a response that the gateway keeps itself.
+    """
 
     provider: str
     by: str
     model: str | None = None
+    kept: bool = False
 
 
 class Router:

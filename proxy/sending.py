@@ -7,14 +7,13 @@ with everything sent so far still at hand.
 import asyncio
 from time import monotonic
 
-from aiohttp import web
-
 from proxy.admission import Admission
 from proxy.errors import Disconnected, FirstByteTimeout, UpstreamError
 from proxy.headers import render_up
 from proxy.record import Record
 from proxy.routing import Route
 from proxy.services import Call, Services
+from proxy.translation import Prepared
 from proxy.upstream import Answer, Line, Upstream
 
 LAST_CHUNK = b"0\r\n\r\n"
@@ -22,7 +21,7 @@ FIRST_ERROR = 400
 
 
 class Sending:
-    """One request to one provider."""
+    """One request to one provider: the client's own, on its way, or one `prepared` in its place."""
 
     __slots__ = (
         "_admission",
@@ -30,11 +29,13 @@ class Sending:
         "_chunked",
         "_complete",
         "_may_grow",
+        "_prepared",
         "_record",
         "_replay_limit",
         "_request",
         "_route",
         "_sent",
+        "_signed",
         "_upstream",
         "client_gone",
         "stopped",
@@ -47,8 +48,8 @@ class Sending:
         route: Route,
         admission: Admission,
         *,
-        request: web.BaseRequest,
         record: Record,
+        prepared: Prepared | None = None,
     ) -> None:
         self._upstream: Upstream = services.upstreams[route.provider]
         self._may_grow = services.router.may_rewrite(route.provider)
@@ -56,8 +57,10 @@ class Sending:
         self._call = call
         self._route = route
         self._admission = admission
-        self._request = request
+        self._request = admission.request
         self._record = record
+        self._prepared = prepared
+        self._signed: bytes | None = None
         self._sent: bytearray | None = bytearray()
         self._complete = False
         self._chunked = False
@@ -71,6 +74,8 @@ class Sending:
         then `client_gone` is set and the answer is waited for.
         """
         await self._admission.check(self._route)
+        if self._upstream.signs:
+            self._signed = await self._sign()
         line = await self._connect(fresh=False)
         try:
             return await self._over(line)
@@ -88,6 +93,12 @@ class Sending:
             error.retry_safe = error.retry_safe and not self._complete
             raise
 
+    async def _sign(self) -> bytes:
+        prepared = self._prepared
+        if prepared is None:
+            return await self._upstream.sign(self._request.method, self._call.target)
+        return await self._upstream.sign("POST", prepared.target, prepared.body)
+
     async def _connect(self, *, fresh: bool) -> Line:
         began = monotonic()
         try:
@@ -102,7 +113,7 @@ class Sending:
         try:
             if self._sent:
                 line.write(bytes(self._sent))
-            if self._complete or upload is None or (upload.ended and not self._sent):
+            if self._complete or self._prepared or upload is None or (upload.ended and not self._sent):
                 if not self._complete:
                     self._put_whole(line)
                 answer = await self._wait(line)
@@ -127,13 +138,18 @@ class Sending:
         line.write(data)
 
     def _head(self, framing: bytes) -> bytes:
+        if self._prepared is not None:
+            return self._upstream.head("POST", self._prepared.target, self._prepared.lines, framing, self._signed)
         lines = render_up(self._request.raw_headers, self._upstream.own_headers)
-        return self._upstream.head(self._request.method, self._call.target, lines, framing)
+        return self._upstream.head(self._request.method, self._call.target, lines, framing, self._signed)
 
     def _put_whole(self, line: Line) -> None:
         upload = self._admission.upload
         self._complete = True
-        if upload is not None:
+        if self._prepared is not None:
+            body = self._prepared.body
+            self._put(line, self._head(b"Content-Length: %d\r\n" % len(body)) + body)
+        elif upload is not None:
             upload.start(may_grow=False)
             body = upload.release_all()
             self._put(line, self._head(b"Content-Length: %d\r\n" % len(body)) + body)

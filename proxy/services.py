@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
+from proxy.archive import Archive
 from proxy.auth import Keys
 from proxy.bindings import Bindings
 from proxy.config import Config
+from proxy.fetching import Fetcher
 from proxy.logs import Log
 from proxy.metrics import Metrics
 from proxy.ownership import Ownership
@@ -24,6 +26,8 @@ class Services:
     router: Router
     ownership: Ownership
     bindings: Bindings
+    archive: Archive
+    fetcher: Fetcher
     upstreams: dict[str, Upstream]
     metrics: Metrics
     log: Log

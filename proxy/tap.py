@@ -32,6 +32,8 @@ class Tap(Protocol):
 
     identified: bool
     finished: bool
+    abandoned: bool
+    """Whether the body has ended here, whatever the provider still sends."""
 
     @property
     def aligned(self) -> bool:
@@ -47,9 +49,18 @@ class Tap(Protocol):
         """Return the bytes that end a body which died, None where only an aborted connection can tell."""
 
 
+class EventTap(Tap, Protocol):
+    """A reader of a stream of Responses events."""
+
+    @property
+    def response(self) -> Any:
+        """The response as its terminal event carries it; None before."""
+
+
 class RawTap:
     """Passes everything, reads nothing."""
 
+    abandoned = False
     cut_short = False
     identified = False
     finished = False
@@ -76,6 +87,7 @@ class JsonTap:
     `cut_short` tells, once closed, that an object or what came before it has no end.
     """
 
+    abandoned = False
     aligned = False
     finished = False
 
@@ -123,7 +135,7 @@ class JsonTap:
             return self.feed(body, 0.0) + self.close()
         if not isinstance(value, dict) or JSON_FIELDS.keys().isdisjoint(value):
             return body
-        _put_down(self._record, value)
+        put_down(self._record, value)
         self.identified = bool(self._record.response_id)
         if not self._splice:
             return body
@@ -143,7 +155,7 @@ class JsonTap:
         rest = self._give_up()
         if scanner is None or scanner.end is None or not scanner.values:
             return rest
-        _put_down(self._record, _values(scanner))
+        put_down(self._record, _values(scanner))
         self.identified = bool(self._record.response_id)
         return b",%b%b" % (self._splice, rest) if self._splice else rest
 
@@ -159,6 +171,8 @@ class StreamTap:
     left can be ended by a well-formed `response.failed`.
     """
 
+    abandoned = False
+
     __slots__ = (
         "_framer",
         "_large",
@@ -168,11 +182,14 @@ class StreamTap:
         "_sequence",
         "finished",
         "identified",
+        "response",
     )
 
     def __init__(self, record: Record, *, limit: int) -> None:
         self.identified = False
         self.finished = False
+        self.response: dict[str, Any] | None = None
+        """The response as its terminal event carries it; None before, and of an event too long to be kept."""
         self._record = record
         self._framer = Framer(limit)
         self._last = b""
@@ -266,7 +283,7 @@ class StreamTap:
         response = value.get("response")
         known = response.get("id") if isinstance(response, dict) else None
         if known and isinstance(known, str) and isinstance(response, dict) and not self._opened:
-            _put_down(self._record, response)
+            put_down(self._record, response)
             self._opened = data if 0 < len(data) <= MAX_OPENED else b'{"response":%b}' % keep_opened(response)
             self.identified = True
 
@@ -282,8 +299,9 @@ class StreamTap:
         error = value.get("error")
         response = value.get("response")
         if isinstance(response, dict):
+            self.response = response
             opened = record.response_id
-            _put_down(record, response)
+            put_down(record, response)
             # Some gateways in front of a provider rewrite the id in the last event only.
             self.identified = self.identified or record.response_id != opened
             error = response.get("error") or error
@@ -369,7 +387,7 @@ def _values(scanner: ObjectScanner) -> dict[str, Any]:
     return {name: _value(raw) for name, raw in scanner.values.items()}
 
 
-def _put_down(record: Record, response: dict[str, Any]) -> None:
+def put_down(record: Record, response: dict[str, Any]) -> None:
     """Note what a response object tells; it may be the first, partial one."""
     if isinstance(response.get("id"), str):
         record.response_id = response["id"]

@@ -82,6 +82,14 @@ class Upload:
             if decided():
                 return
 
+    async def whole(self, limit: int) -> bytes:
+        """Read to the end, and take everything: for a request that is written anew. Raises as `more` does."""
+        while not self.ended and len(self._held) <= limit:
+            await self.more()
+        if len(self._held) > limit:
+            raise PayloadTooLarge(f"The request's body is over {limit} bytes, the limit for this provider.")
+        return self.release_all()
+
     async def more(self) -> None:
         """Read and scan what has arrived, waiting for at least one byte.
 

@@ -13,6 +13,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from yarl import URL
 
 from proxy.config import Limits, ProviderConfig
+from proxy.credentials import Credentials, Fixed, Report, open_credentials
 from proxy.errors import (
     BadAnswer,
     BadRequest,
@@ -24,11 +25,14 @@ from proxy.errors import (
 )
 from proxy.headers import render
 from proxy.pool import Connection, Pool
-from proxy.providers.base import Headers, Kind
+from proxy.providers.base import ForModel, Headers, Kind
 from proxy.tap import RawTap
 
 MIN_SECRET = 8
 """Characters below which a credential is a placeholder (`none`, `EMPTY`) that an error may spell by chance."""
+
+NO_SECRETS = frozenset({"x-amz-date", "x-goog-user-project"})
+"""Header fields that belong to credentials and give nothing away."""
 
 FOREIGN = (aiohttp.ClientError, HttpProcessingError, OSError)
 """What aiohttp and the sockets below it raise; `mapped` says what it means here."""
@@ -134,23 +138,34 @@ class Line:
 class Upstream:
     """One configured provider: its address, its credentials, its pool."""
 
-    def __init__(self, name: str, kind: Kind, config: ProviderConfig, limits: Limits) -> None:
+    def __init__(
+        self,
+        name: str,
+        kind: Kind,
+        config: ProviderConfig,
+        limits: Limits,
+        *,
+        report: Report = lambda _message: None,
+    ) -> None:
         self.name = name
         self.kind = kind
         self.timeouts = config.timeouts
-        base = URL(config.base_url or kind.base_url or "")
+        self.dialect: ForModel = kind.dialect(config)
+        base = URL(kind.locate(config, kind.base_url))
+        self._origin = f"{base.scheme}://{base.host_port_subcomponent}"
         self.path = base.raw_path.rstrip("/")
         host = base.host_port_subcomponent or ""
         headers: Headers = [
             ("Host", host),
             ("Accept-Encoding", "identity"),
-            *(("OpenAI-Organization", value) for value in (config.organization,) if value),
-            *(("OpenAI-Project", value) for value in (config.project,) if value),
+            *kind.own_headers(config),
             *((header, value.reveal()) for header, value in config.headers.items()),
         ]
         self._lines = render(headers)
         self.own_headers = frozenset(header.lower().encode() for header, _ in headers)
         self._authenticate = kind.authenticate(config)
+        signer = open_credentials(kind, config, report=report)
+        self._signer: Credentials | None = None if isinstance(signer, Fixed) else signer
         self._credentials: Headers = []
         self._credential_lines = b""
         self._fixed_secrets = [secret.reveal() for secret in (config.api_key, *config.headers.values()) if secret]
@@ -159,23 +174,41 @@ class Upstream:
         self._pool = Pool(base, config.timeouts.connect)
         self._max_header_bytes = limits.max_header_bytes
 
-    def head(self, method: str, target: str, lines: bytes, framing: bytes) -> bytes:
+    @property
+    def signs(self) -> bool:
+        """Whether credentials are fetched, refreshed or computed for a request, so that `sign` has to be awaited."""
+        return self._signer is not None
+
+    async def sign(self, method: str, target: str, body: bytes = b"") -> bytes:
+        """Return the header lines that authenticate one request. Raises InternalError where there are none.
+
+        A `body` that is still to come cannot be signed: schemes that do are those of kinds whose requests are rendered.
+        """
+        assert self._signer is not None  # noqa: S101
+        headers = await self._signer.headers(method, f"{self._origin}{self.path}{target}", [], body)
+        self._note_credentials(headers)
+        return render(headers)
+
+    def head(self, method: str, target: str, lines: bytes, framing: bytes, signed: bytes | None = None) -> bytes:
         """Render a request's head: the provider's own fields, credentials among them, and the client's `lines`."""
-        credentials = self._authenticate()
-        if credentials != self._credentials:
-            self._note_credentials(credentials)
+        if signed is None:
+            credentials = self._authenticate()
+            if credentials != self._credentials:
+                self._note_credentials(credentials)
+            signed = self._credential_lines
         return b"%b %b HTTP/1.1\r\n%b%b%b%b\r\n" % (
             method.encode(),
             (self.path + target).encode(),
             self._lines,
-            self._credential_lines,
+            signed,
             lines,
             framing,
         )
 
     def _note_credentials(self, credentials: Headers) -> None:
         """Take new credentials into use; the ones before them may still be repeated by an answer under way."""
-        sent = [value.removeprefix("Bearer ") for _, value in (*credentials, *self._credentials)]
+        both = (*credentials, *self._credentials)
+        sent = [value.removeprefix("Bearer ") for name, value in both if name.lower() not in NO_SECRETS]
         secrets = {secret.encode() for secret in (*self._fixed_secrets, *sent) if len(secret) >= MIN_SECRET}
         self._secrets = sorted(secrets, key=len, reverse=True)
         self._credentials = credentials
@@ -198,7 +231,7 @@ class Upstream:
         Raises BadRequest.
         """
         if operation not in self.kind.operations:
-            reason = "" if self.kind.keeps_state else ": it keeps no responses"
+            reason = "" if self.kind.keeps_state or operation == "input_tokens" else ": it keeps no responses"
             raise BadRequest(
                 f"Provider '{self.name}' ({self.kind.title}) does not offer '{operation}'{reason}.",
                 code="unsupported_operation",
@@ -228,6 +261,8 @@ class Upstream:
     async def close(self) -> None:
         """Close every connection."""
         await self._pool.close()
+        if self._signer is not None:
+            await self._signer.close()
 
 
 class RedactingTap(RawTap):

@@ -50,7 +50,7 @@ async def test_gateway_without_a_listener_starts_and_closes(upstream, valkey):
     await running.start(None)
     assert b"responses_proxy_requests_total" in await running.snapshot()
     await running.close()
-    assert running._writing.done()
+    assert all(writing.done() for writing in running._writing)
     assert running._flushing.done()
 
 

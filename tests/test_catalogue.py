@@ -229,3 +229,26 @@ async def test_last_list_stands_while_a_new_one_cannot_be_had(upstream, monkeypa
     async with catalogue(upstream) as models:
         found = [await owners(models) for _ in range(4)]
     assert found == [{"a": "main"}, {"a": "main"}, {"a": "main"}, {"b": "main"}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "fields", "answer"),
+    [
+        ("anthropic", "/v1/models?limit=1000", {}, {"data": [{"id": "large", "type": "model"}]}),
+        ("gemini", "/v1beta/models?pageSize=1000", {}, {"models": [{"name": "models/large"}]}),
+        ("cohere", "/v1/models?page_size=1000&endpoint=chat", {}, {"models": [{"name": "large"}]}),
+        (
+            "vertex",
+            "/v1beta1/publishers/google/models",
+            {"project": "p"},
+            {"publisherModels": [{"name": "publishers/google/models/large"}]},
+        ),
+        ("bedrock", None, {"region": "r"}, None),
+    ],
+)
+async def test_each_kind_lists_its_models_in_its_own_way(kind, path, fields, answer, upstream):
+    upstream.on("GET", "*", scripts.json_answer(answer))
+    listing = {"it": {"kind": kind, "base_url": upstream.url, "api_key": UPSTREAM_KEY, **fields}}
+    async with catalogue(providers=listing) as models:
+        assert await owners(models) == ({} if path is None else {"large": "it"})
+    assert [request.target for request in upstream.requests] == ([] if path is None else [path])

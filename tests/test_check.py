@@ -22,6 +22,7 @@ listen       http://127.0.0.1:8080, 2 workers
 prefixes     /v1 / /openai/v1 /openai /api/llm
 metrics      http://127.0.0.1:9091
 bindings     rediss://redis.internal:6380/3, kept 30 days
+responses    of providers that keep none: 30 days
 unknown ids  refuse
 
 PROVIDER  KIND          BASE URL                                CREDENTIAL
@@ -69,6 +70,27 @@ def test_check_prints_the_routes_without_a_credential(run, tmp_path, environment
     report = run(FILE)
     assert report.output == EXPECTED.format(path=tmp_path / "gateway.yaml", token_file=environment["TOKEN_FILE"])
     assert (report.status, report.errors) == (0, "")
+
+
+def test_check_says_where_credentials_come_from_that_are_not_configured(run, tmp_path):
+    report = run(
+        "providers:\n"
+        "  main: {kind: sandbox}\n"
+        "  azure: {kind: azure-openai, base_url: https://res.openai.azure.com/openai/v1}\n"
+        f"  google: {{kind: vertex, project: p, credentials_file: {tmp_path}/account.json}}\n"
+    )
+    lines = report.output.splitlines()
+    assert next(line for line in lines if line.startswith("main ")).endswith("-")
+    assert next(line for line in lines if line.startswith("azure ")).endswith("Entra identity of the environment")
+    assert next(line for line in lines if line.startswith("google ")).endswith(
+        f"credentials_file {tmp_path}/account.json"
+    )
+    assert warnings(report) == ["providers.google.credentials_file: there is no such file yet"]
+
+
+def test_check_warns_of_authorities_that_are_not_there(run, tmp_path):
+    report = run(f"{{providers: {{p: {{kind: sandbox}}}}, fetch: {{ca_file: {tmp_path}/ca.pem}}}}")
+    assert warnings(report) == ["fetch.ca_file: there is no such file yet"]
 
 
 def test_check_describes_a_gateway_without_keys_or_redis(run):

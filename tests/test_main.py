@@ -11,7 +11,8 @@ import pytest
 
 from proxy import __version__
 from proxy.__main__ import default_data_dir, main
-from proxy.config import digest_key, parse_config
+from proxy.config import digest_key
+from proxy.configload import parse_config
 from proxy.providers import REGISTRY
 
 PROVIDER = "providers: {p: {kind: sandbox}}\n"

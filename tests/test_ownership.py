@@ -34,7 +34,8 @@ class Gate:
 
     async def ask(self, who, rid, *, named=None, surface=response_not_found):
         (caller,) = (caller for caller in self.keys.callers if caller.name == who)
-        return await self.ownership.provider_of(Claim(caller, rid, named, surface(rid)))
+        binding = await self.ownership.binding_of(Claim(caller, rid, named, surface(rid)))
+        return binding and binding.provider
 
     async def refusal(self, who, rid, **asked):
         with pytest.raises(GatewayError) as raised:

@@ -329,6 +329,8 @@ async def test_operation_is_refused_when_the_kind_does_not_offer_it(reach, upstr
     main.check_operation("create")
     with pytest.raises(BadRequest, match=r"Provider 'main' \(Groq\) does not offer 'retrieve': it keeps no responses"):
         main.check_operation("retrieve")
+    with pytest.raises(BadRequest, match=r"does not offer 'input_tokens'\."):
+        main.check_operation("input_tokens")
 
 
 def test_secret_of_a_provider_is_not_printed():

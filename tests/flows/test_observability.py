@@ -29,6 +29,8 @@ FAMILIES = {
     "responses_proxy_redis_seconds",
     "responses_proxy_binding_queue",
     "responses_proxy_bindings_dropped",
+    "responses_proxy_archive_queue_bytes",
+    "responses_proxy_archive_dropped",
     "responses_proxy_auth_failures",
     "responses_proxy_upstream_connections",
     "responses_proxy_workers",

@@ -5,7 +5,7 @@ import asyncio
 import orjson
 import pytest
 
-from proxy import bindings
+from proxy import redisqueue
 from tests.flows.calls import PLAIN, STREAMED
 from tests.flows.surfaces import SURFACES, told
 from tests.rig import scripts, wire
@@ -20,13 +20,13 @@ TO_MAIN = [("x-tfy-provider-name", "main")]
 @pytest.fixture
 def recovering(monkeypatch):
     """Look for Redis more often than once a second."""
-    monkeypatch.setattr(bindings, "PROBE_INTERVAL", 0.02)
+    monkeypatch.setattr(redisqueue, "PROBE_INTERVAL", 0.02)
 
 
 @pytest.fixture
 def unobserved(monkeypatch):
     """Never look for Redis again: what is served is served without it, and nothing waits for its return."""
-    monkeypatch.setattr(bindings, "PROBE_INTERVAL", 3600.0)
+    monkeypatch.setattr(redisqueue, "PROBE_INTERVAL", 3600.0)
 
 
 FAULTS = {
@@ -279,7 +279,7 @@ async def test_delete_during_an_outage_is_carried_out_afterwards(upstream, priva
 
 async def test_bindings_still_queued_are_written_when_the_gateway_stops(upstream, private_valkey, monkeypatch):
     """A last try, once; what Redis does not take then is counted as lost."""
-    monkeypatch.setattr(bindings, "PROBE_INTERVAL", 3600.0)
+    monkeypatch.setattr(redisqueue, "PROBE_INTERVAL", 3600.0)
     new_ids(upstream)
     async with gateway(config(upstream, bindings=QUICK), redis_url=private_valkey.url) as gw:
         private_valkey.stop()

@@ -1,0 +1,111 @@
+"""Taps of streams that do more than look: one translates what passes, one remembers what passed. Pure.
+
+Both hand every run of events that goes on to `log`, and are `identified` a second time when the response has ended:
+what it ended as is to be kept before the client learns of it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from proxy.dialects.base import Translator
+from proxy.record import Record
+from proxy.tap import StreamTap, put_down
+
+Log = Callable[[bytes], None]
+
+
+class TranslatingTap:
+    """Passes on what a translator makes of the bytes."""
+
+    aligned = True
+
+    __slots__ = ("_log", "_opened", "_record", "_translator", "abandoned", "finished", "identified", "response")
+
+    def __init__(self, translator: Translator, record: Record, log: Log) -> None:
+        self._translator = translator
+        self._record = record
+        self._log = log
+        self._opened = False
+        self.abandoned = False
+        self.finished = False
+        self.identified = False
+        self.response: bytes | None = None
+        """The response as the terminal event carries it; None before."""
+
+    def feed(self, chunk: bytes, now: float) -> bytes:
+        """Take a chunk of the provider's format, return the events it makes."""
+        block = self._translator.feed(chunk)
+        record = self._record
+        if record.first_chunk:
+            record.last_chunk = now
+            record.chunks += 1
+        elif b'.delta"' in block:
+            record.first_chunk = record.last_chunk = now
+            record.chunks = 1
+        return self._note(block)
+
+    def close(self) -> bytes:
+        """Return the events that the end of the body makes."""
+        block = self._note(self._translator.close())
+        if self._record.error_type == "upstream_disconnected":
+            self._record.end = "upstream_cut"
+        return block
+
+    def broken(self, code: str, message: str) -> bytes:
+        """Return the events that end a response whose body died."""
+        return self._note(self._translator.fail(code, message))
+
+    def _note(self, block: bytes) -> bytes:
+        if not block:
+            return block
+        if not self._opened:
+            self._opened = self.identified = True
+        self._log(block)
+        if self._translator.finished and not self.finished:
+            self._end()
+        return block
+
+    def _end(self) -> None:
+        self.finished = self.identified = True
+        self.response = self._translator.response
+        end = note_end(self._record, orjson.loads(self.response or b"{}"))
+        self.abandoned = end == "failed"
+
+
+class KeepingTap(StreamTap):
+    """Passes the provider's own events, as a StreamTap does."""
+
+    __slots__ = ("_log", "_told")
+
+    def __init__(self, record: Record, *, limit: int, log: Log) -> None:
+        super().__init__(record, limit=limit)
+        self._log = log
+        self._told = False
+
+    def feed(self, chunk: bytes, now: float) -> bytes:
+        """Take a chunk, return its complete events."""
+        return self._note(super().feed(chunk, now))
+
+    def close(self) -> bytes:
+        """Return what a finished stream has behind its last complete event."""
+        return self._note(super().close())
+
+    def _note(self, block: bytes) -> bytes:
+        if block:
+            self._log(block)
+        if self.finished and not self._told:
+            self._told = self.identified = True
+        return block
+
+
+def note_end(record: Record, response: dict[str, Any]) -> str:
+    """Put down what a response ended as, and return its status."""
+    put_down(record, response)
+    status = str(response.get("status") or "completed")
+    record.end = status
+    error = response.get("error")
+    if isinstance(error, dict):
+        record.error_type = str(error.get("code") or status)
+    return status

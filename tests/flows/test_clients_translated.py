@@ -1,0 +1,72 @@
+"""Real clients in front of each dialect: all they ask for works, but for what the provider or the gateway has not."""
+
+import re
+
+import pytest
+
+from tests.flows.test_clients import NEEDED, missing, run_client
+from tests.rig.eventually import eventually
+from tests.rig.faces import FACES
+from tests.rig.gateway import gateway
+from tests.rig.settings import config
+
+pytestmark = NEEDED
+
+NO_BACKGROUND = "background is not available with this provider."
+NO_COMPACTION = "does not offer 'compact'"
+NO_CONVERSATIONS = "does not offer 'conversations'"
+NO_COUNTING = "does not offer 'input_tokens'"
+NO_SCHEMA_BESIDE_TOOLS = "This provider cannot have a text format and tools to call at once."
+
+STATE = {
+    "py-openai-background_cancel": NO_BACKGROUND,
+    "py-openai-background_poll": NO_BACKGROUND,
+    # Only a background response is cut off and taken up again by this case; others are in test_conversations.py.
+    "py-openai-retrieve_stream_starting_after": NO_BACKGROUND,
+    "py-openai-compact": NO_COMPACTION,
+    "py-openai-conversations": NO_CONVERSATIONS,
+    "node-openai-background_cancel": NO_BACKGROUND,
+    "node-openai-resume_stream": NO_BACKGROUND,
+    "node-openai-resume_stream_helper": NO_BACKGROUND,
+    "node-openai-compact": NO_COMPACTION,
+    "node-openai-conversations": NO_CONVERSATIONS,
+}
+"""What no provider without a store of its own can do, and the gateway does not do for it."""
+COUNTING = {"py-openai-input_tokens": NO_COUNTING, "node-openai-input_tokens": NO_COUNTING}
+CANNOT = {
+    "anthropic_messages": STATE,
+    "bedrock_converse": STATE,
+    "chat_completions": {**STATE, **COUNTING},
+    "cohere_chat": {**STATE, **COUNTING, "codex-schema": NO_SCHEMA_BESIDE_TOOLS},
+    "gemini_generate_content": STATE,
+}
+"""The cases that fail, and what the client is told then."""
+PREFIXES = {"openai-py": "py-openai-", "openai-node": "node-openai-", "codex": "codex-"}
+LEAST = {"openai-py": 25, "openai-node": 12, "codex": 9}
+"""How many cases have to pass."""
+ALIAS = "the-model"
+"""Bedrock's runtime has no list of models: what a configuration names is all there is to list."""
+
+
+def cases(output):
+    """Return the cases that passed, and those that failed with what was said of them."""
+    passed = re.findall(r"^ok (\S+)", output, re.MULTILINE)
+    return passed, dict(re.findall(r"^not ok ([^\s:]+): (.*)$", output, re.MULTILINE))
+
+
+@pytest.mark.parametrize("client", PREFIXES)
+@pytest.mark.parametrize("dialect", FACES)
+async def test_client_works_as_far_as_the_provider_goes(dialect, client, upstream, valkey):
+    """Its own suite, unchanged; what cannot be done is refused, with the reason."""
+    if reason := missing(client, slow=("openai-node", "codex")):
+        pytest.skip(reason)
+    face = FACES[dialect]
+    served = config(providers={"main": face.configure(upstream)}, models={ALIAS: f"main/{face.model}"})
+    async with gateway(served, redis_url=valkey.url) as gw:
+        _, output = await run_client(client, gw, MODEL=face.model)
+        await eventually(lambda: all(exchange.finished.is_set() for exchange in upstream.requests))
+    passed, failed = cases(output)
+    expected = {case: why for case, why in CANNOT[dialect].items() if case.startswith(PREFIXES[client])}
+    assert failed.keys() == expected.keys(), output
+    assert all(why in failed[case] for case, why in expected.items()), output
+    assert len(passed) >= LEAST[client], output
