@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Final, Literal, NamedTuple
 
 import orjson
@@ -65,8 +66,13 @@ SETTINGS: Final = {
 }
 """The settings, each with its type; a float may be written as an integer."""
 
-_RANGES: Final = {"temperature": (0, 2), "top_logprobs": (0, 20), "top_p": (0, 1)}
-"""The least and the most of those that have both, whatever a provider makes of them."""
+_RANGES: Final = {
+    "max_output_tokens": (1, inf),
+    "temperature": (0, 2),
+    "top_logprobs": (0, 20),
+    "top_p": (0, 1),
+}
+"""The least and the most of those that have a range, whatever a provider makes of them."""
 
 _READ_ELSEWHERE = frozenset({"include", "input", "instructions", "model", "reasoning", "text", "tool_choice", "tools"})
 _GATEWAYS_OWN = frozenset({"previous_response_id", "store", "stream", "stream_options"})
@@ -101,6 +107,9 @@ def read_create(
     own = body.get("input")
     items = [*history, *(own if isinstance(own, list) else _as_items(own))] if history else own
     found = read_input([] if items is None else items, provider, model)
+    instructions = _instructions(body)
+    if not instructions and not found.turns:
+        raise BadRequest("There is no input to answer.", code="missing_required_parameter", param="input")
     declared = body.get("tools")
     if declared is not None and not isinstance(declared, list):
         raise BadRequest("tools has to be a list.", param="tools")
@@ -112,7 +121,7 @@ def read_create(
         provider=provider,
         model=model,
         stream=body.get("stream") is True,
-        turns=(*_instructions(body), *found.turns),
+        turns=(*instructions, *found.turns),
         tools=read_tools([*listed, *found.tools], body.get("tool_choice"), hosted=hosted),
         format=_read_format(nested["text"].get("format")),
         settings=settings,

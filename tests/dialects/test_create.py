@@ -4,6 +4,8 @@ from proxy.dialects.create import Format, read_create
 from proxy.dialects.items import Said, Text
 from proxy.errors import BadRequest
 
+USER = {"role": "user", "content": "Hi"}
+
 
 def read(**body):
     return read_create({"model": "m", "input": "Hi", **body}, "primary", "large")
@@ -54,13 +56,13 @@ def test_formats_are_read():
 
 def test_tools_of_the_input_are_offered():
     item = {"type": "additional_tools", "role": "developer", "tools": [{"type": "function", "name": "f"}]}
-    create = read_create({"input": [item], "tools": [{"type": "function", "name": "g"}]}, "p", "m")
+    create = read_create({"input": [item, USER], "tools": [{"type": "function", "name": "g"}]}, "p", "m")
     assert [tool.name for tool in create.tools.functions] == ["g", "f"]
 
 
 def test_configuration_in_the_input_overrides_the_request():
     item = {"type": "configuration_update", "reasoning": {"effort": "high"}}
-    create = read_create({"input": [item], "reasoning": {"effort": "low", "summary": "auto"}}, "p", "m")
+    create = read_create({"input": [item, USER], "reasoning": {"effort": "low", "summary": "auto"}}, "p", "m")
     assert create.settings == {"reasoning.effort": "high", "reasoning.summary": "auto"}
 
 
@@ -96,6 +98,7 @@ def test_what_cannot_be_honoured_is_refused(body, param):
         ({"top_p": 1.01}, "decimal_above_max_value"),
         ({"top_logprobs": 21}, "integer_above_max_value"),
         ({"top_logprobs": -1}, "integer_below_min_value"),
+        ({"max_output_tokens": 0}, "integer_below_min_value"),
     ],
 )
 def test_setting_outside_its_range_is_refused(body, code):
@@ -108,6 +111,19 @@ def test_setting_outside_its_range_is_refused(body, code):
 @pytest.mark.parametrize("body", [{"temperature": 0}, {"temperature": 2}, {"top_p": 1}, {"top_logprobs": 20}])
 def test_setting_at_the_end_of_its_range_is_taken(body):
     assert read(**body).settings == body
+
+
+@pytest.mark.parametrize("nothing", [None, [], [{"type": "web_search_call", "id": "ws_1"}]])
+def test_request_without_anything_to_answer_is_refused(nothing):
+    """Providers say so in their own ways, or answer something."""
+    with pytest.raises(BadRequest) as refused:
+        read(input=nothing)
+    assert (refused.value.code, refused.value.param) == ("missing_required_parameter", "input")
+
+
+def test_history_or_instructions_are_something_to_answer():
+    assert read_create({}, "p", "m", history=[USER]).turns
+    assert read(input=None, instructions="Say hello.").turns
 
 
 def test_depth_no_encoder_writes_is_refused():

@@ -132,6 +132,7 @@ TURNS = st.lists(
     | st.lists(st.sampled_from(["a", "b", "call_c"]), min_size=1, max_size=3, unique=True).map(
         lambda ids: [{**item, "call_id": call_id} for item in CALLED for call_id in ids]
     ),
+    min_size=1,
     max_size=5,
 )
 

@@ -289,6 +289,7 @@ HISTORY = st.lists(
         ROUNDS,
         st.sampled_from([[thought()], [thought(model=NEW)], [carried(USE, FOUND)], [carried(USE)], [carried(FOUND)]]),
     ),
+    min_size=1,
     max_size=8,
 ).map(lambda runs: [item for run in runs for item in run])
 

@@ -24,11 +24,13 @@ from tests.dialects.gemini_generate_content.resent import (
 SECOND, THIRD = "gemini-2.5-flash", "gemini-3-flash-preview"
 PNG = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
 SHOWN = {"inlineData": {"mimeType": "image/png", "data": "AAAA"}}
+REFUSED = {"vertex-generatecontent-6f823627dc", "vertex-generatecontent-8688926f43"}
+"""Requests the provider refused and the API has no equal of: a role that is none, a temperature out of range."""
 RECORDED = [
     recording
     for recording in EXCHANGES
-    # Of some the request was not kept, and one has a role that is none.
-    if "contents" in (recording.request or {}) and recording.id != "vertex-generatecontent-6f823627dc"
+    # Of some the request was not kept.
+    if "contents" in (recording.request or {}) and recording.id not in REFUSED
 ]
 
 
