@@ -12,6 +12,7 @@ from proxy.delivery import STREAM_LINES, WHOLE_BODY, Delivery, Underway, loss
 from proxy.dialects.base import Context, Dialect, Failure
 from proxy.dialects.failures import TOO_LARGE
 from proxy.dialects.replay import render_replay
+from proxy.dialects.responses import tell_previous
 from proxy.downstream import Written
 from proxy.errors import BadAnswer, PayloadTooLarge
 from proxy.headers import render_down, render_names
@@ -52,14 +53,17 @@ class KeptDelivery(Delivery):
 
     def _tap(self) -> EventTap:
         limit = self._services.config.archive.max_response_bytes
-        tap = KeepingTap(self._record, limit=limit, log=self._remember)
+        tap = KeepingTap(self._record, limit=limit, log=self._remember, previous=self._translation.previous)
         self._ended = lambda: None if tap.response is None else orjson.dumps(tap.response)
         return tap
 
     async def _pass_on_body(self, upstream: Upstream, answer: Answer, *, json: bool) -> Written:
-        if not json or self._translation.keeping is None:
+        previous = self._translation.previous
+        if not json or (self._translation.keeping is None and previous is None):
             return await super()._pass_on_body(upstream, answer, json=json)
         body = await self._read_all(answer)
+        if previous is not None:
+            body = tell_previous(body, previous)
         tap = JsonTap(self._record, self._splice(upstream), max_depth=self._services.config.limits.max_json_depth)
         shown = tap.whole(body)
         if tap.cut_short and not answer.framed:

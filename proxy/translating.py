@@ -10,7 +10,9 @@ from typing import Any
 import orjson
 
 from proxy.dialects.base import Translator
+from proxy.dialects.responses import tell_previous_in
 from proxy.record import Record
+from proxy.sse import split
 from proxy.tap import StreamTap, put_down
 
 Log = Callable[[bytes], None]
@@ -75,28 +77,45 @@ class TranslatingTap:
 
 
 class KeepingTap(StreamTap):
-    """Passes the provider's own events, as a StreamTap does."""
+    """Passes the provider's own events, as a StreamTap does; those with a response tell the `previous` one, if any."""
 
-    __slots__ = ("_log", "_told")
+    __slots__ = ("_log", "_previous", "_told")
 
-    def __init__(self, record: Record, *, limit: int, log: Log) -> None:
+    def __init__(self, record: Record, *, limit: int, log: Log, previous: str | None = None) -> None:
         super().__init__(record, limit=limit)
         self._log = log
+        self._previous = previous
         self._told = False
 
     def feed(self, chunk: bytes, now: float) -> bytes:
         """Take a chunk, return its complete events."""
-        return self._note(super().feed(chunk, now))
+        was_oversized = self._framer.oversized
+        block = super().feed(chunk, now)
+        if not was_oversized and not self._framer.oversized:
+            block = self._tell(block)
+        return self._note(block)
 
     def close(self) -> bytes:
         """Return what a finished stream has behind its last complete event."""
-        return self._note(super().close())
+        return self._note(self._tell(super().close()))
+
+    def broken(self, code: str, message: str) -> bytes | None:
+        """Render the event that ends a response whose body died."""
+        event = super().broken(code, message)
+        return event and self._tell(event)
+
+    def _tell(self, block: bytes) -> bytes:
+        if self._previous is None or b'"response"' not in block:
+            return block
+        return b"".join(tell_previous_in(event, self._previous) for event in split(block))
 
     def _note(self, block: bytes) -> bytes:
         if block:
             self._log(block)
         if self.finished and not self._told:
             self._told = self.identified = True
+            if self.response is not None and self._previous is not None:
+                self.response = {**self.response, "previous_response_id": self._previous}
         return block
 
 

@@ -56,7 +56,8 @@ class Translation:
     """A request in the provider's form, and what the way back has to know of it.
 
     `dialect` and `context` are None where the provider answers in the Responses API itself. `dropped` names what of
-    the request the provider is not told. `keeping` is None where nothing is to be left behind.
+    the request the provider is not told. `keeping` is None where nothing is to be left behind. `previous` is the id of
+    the response it continues where the provider, which answers in the API itself, does not know it.
     """
 
     prepared: Prepared
@@ -64,6 +65,7 @@ class Translation:
     context: Context | None
     keeping: Keeping | None
     dropped: tuple[str, ...]
+    previous: str | None = None
 
 
 class Translating:
@@ -97,7 +99,8 @@ class Translating:
         if dialect is None:
             items = [*history, *resolved] if history or resolved is not own else None
             prepared, dropped = self._render_native(upstream, body, items)
-            return Translation(prepared, None, None, keeping, dropped)
+            previous = body.get("previous_response_id") if self._call.operation == "create" else None
+            return Translation(prepared, None, None, keeping, dropped, previous)
         create = read_create({**body, "input": resolved}, upstream.name, model, history=history, hosted=dialect.hosted)
         create = await self._fetch(create, dialect)
         rendered = self._render(dialect, create)

@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 
-from proxy.sse import encode
+from proxy.sse import data_of, encode
 
 ENDS = {
     "response.completed": "completed",
@@ -23,6 +23,7 @@ MAX_MEMBER = 1024
 """Bytes a member has at most to be kept then."""
 MAX_KEPT = 32_768
 
+_PREVIOUS = "previous_response_id"
 _ENDING = frozenset({"status", "error"})
 _EMPTY = {
     "object": "response",
@@ -67,6 +68,33 @@ def render_error(sequence: int, code: str, message: str) -> bytes:
     """Render the event that ends a stream before any response was opened."""
     error = {"type": "server_error", "code": code, "message": message, "param": None}
     return encode("error", orjson.dumps({"type": "error", "sequence_number": sequence, "error": error}))
+
+
+def tell_previous(body: bytes, previous: str) -> bytes:
+    """Return a response as JSON that tells the one it continues; what is none, as it is."""
+    value = _object(body)
+    if value.get("object") != "response":
+        return body
+    return _dumps({**value, _PREVIOUS: previous}) or body
+
+
+def tell_previous_in(event: bytes, previous: str) -> bytes:
+    """Return an event whose response tells the one it continues; an event that carries none, as it is."""
+    value = _object(data_of(event))
+    kind, response = value.get("type"), value.get("response")
+    if not isinstance(kind, str) or kind not in LIFECYCLE or not isinstance(response, dict):
+        return event
+    written = _dumps({**value, "response": {**response, _PREVIOUS: previous}})
+    return encode(kind, written) if written else event
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    """Read a JSON object; an empty one for anything else."""
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _dumps(value: Any) -> bytes:

@@ -2,7 +2,16 @@ import orjson
 import pytest
 from openai.types.responses import ResponseErrorEvent, ResponseFailedEvent
 
-from proxy.dialects.responses import ENDS, LIFECYCLE, MAX_KEPT, keep_opened, render_error, render_failed
+from proxy.dialects.responses import (
+    ENDS,
+    LIFECYCLE,
+    MAX_KEPT,
+    keep_opened,
+    render_error,
+    render_failed,
+    tell_previous,
+    tell_previous_in,
+)
 from proxy.record import ENDS as KNOWN_ENDS
 from tests.rig import wire
 from tests.rig.client import split_events
@@ -72,3 +81,43 @@ def test_error_event_is_the_nested_one_every_client_raises_for():
     detail = {"type": "server_error", "code": "server_error", "message": "m", "param": None}
     assert event == {"type": "error", "sequence_number": 3, "error": detail}
     ResponseErrorEvent.model_validate({**event, **event["error"], "type": "error"})
+
+
+def test_response_tells_the_one_it_continues():
+    response = wire.response_object("resp_2")
+    told = {**response, "previous_response_id": "resp_1"}
+    assert orjson.loads(tell_previous(orjson.dumps(response), "resp_1")) == told
+    assert list(orjson.loads(tell_previous(orjson.dumps(response), "resp_1"))) == list(response)
+    for event in wire.stream_events("resp_2"):
+        (before,), (after,) = split_events(event), split_events(tell_previous_in(event, "resp_1"))
+        if before.name in LIFECYCLE:
+            response = {**before.json()["response"], "previous_response_id": "resp_1"}
+            assert (after.name, after.json()) == (before.name, {**before.json(), "response": response})
+        else:
+            assert after == before
+
+
+DEEP = b'{"object":"response","type":"response.created","response":{"tools":' + b"[" * 300 + b"]" * 300 + b"}}"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"nonsense", b'{"object":"response.input_tokens"}', b'{"object":["response"]}', DEEP],
+)
+def test_what_is_no_response_stays_as_it_is(body):
+    assert tell_previous(body, "resp_1") == body
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"[DONE]",
+        b'{"type":["response.created"],"response":{}}',
+        b'{"type":"response.created","response":[]}',
+        b'{"type":"response.output_text.delta","delta":"\\"response\\"","response":{}}',
+        DEEP,
+    ],
+)
+def test_event_without_a_response_stays_as_it_is(data):
+    for event in (b"data: %b\n\n" % data, b"event: x\r\ndata:%b\r\n\r\n" % data, b": %b\n\n" % data):
+        assert tell_previous_in(event, "resp_1") == event

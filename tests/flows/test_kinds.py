@@ -150,6 +150,27 @@ async def test_what_a_kind_does_not_keep_the_gateway_does(kind, upstream, valkey
     assert valkey.keys() == []
 
 
+@pytest.mark.parametrize("kind", STATELESS)
+@pytest.mark.parametrize("store", [True, False])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_response_tells_the_one_it_continues_though_its_provider_does_not(kind, store, stream, upstream, valkey):
+    """The provider is told what was said before, and not that it was a response."""
+    answering(upstream, kind, "resp_1")
+    target = f"{KINDS[kind][0]}/responses"
+    async with gateway(of_kind(upstream, kind), redis_url=valkey.url) as gw:
+        await gw.fetch("POST", "/v1/responses", json=PLAIN)
+        answered = scripts.sse_answer(wire.stream_events("resp_2")) if stream else None
+        upstream.on("POST", target, answered or scripts.json_answer(wire.response_object("resp_2")))
+        asked = {**PLAIN, "previous_response_id": "resp_1", "store": store, "stream": stream}
+        answer = await gw.fetch("POST", "/v1/responses", json=asked)
+        events = [event.json() for event in answer.events()] if stream else [{"response": answer.json()}]
+        told = [event["response"]["previous_response_id"] for event in events if "response" in event]
+        assert set(told) == {"resp_1"}
+        kept = await gw.fetch("GET", "/v1/responses/resp_2")
+    assert "previous_response_id" not in upstream.requests[-1].json()
+    assert kept.json().get("previous_response_id") == ("resp_1" if store else None)
+
+
 OPERATIONS = {
     "compact": ("POST", "/v1/responses/compact", PLAIN),
     "input_tokens": ("POST", "/v1/responses/input_tokens", PLAIN),
