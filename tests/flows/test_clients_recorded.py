@@ -12,8 +12,8 @@ import openai
 import pydantic
 import pytest
 
-from tests.flows.test_clients import INSTALLED
 from tests.rig.client import split_events
+from tests.rig.clients import INSTALLED
 from tests.rig.gateway import gateway
 from tests.rig.replay import PRESENT, recordings
 from tests.rig.settings import ALICE, ALICE_KEY, config, provider

@@ -1,14 +1,14 @@
-"""Real clients in front of each dialect: all they ask for works, but for what the provider or the gateway has not."""
+"""Real clients in front of providers that keep nothing: all they ask for works, but for what is not there to be had."""
 
 import re
 
 import pytest
 
-from tests.flows.test_clients import NEEDED, missing, run_client
+from tests.rig.clients import NEEDED, missing, run_client, understanding
 from tests.rig.eventually import eventually
 from tests.rig.faces import FACES
 from tests.rig.gateway import gateway
-from tests.rig.settings import config
+from tests.rig.settings import UPSTREAM_KEY, config
 
 pytestmark = NEEDED
 
@@ -39,8 +39,15 @@ CANNOT = {
     "chat_completions": {**STATE, **COUNTING},
     "cohere_chat": {**STATE, **COUNTING, "codex-schema": NO_SCHEMA_BESIDE_TOOLS},
     "gemini_generate_content": STATE,
+    "groq": {**STATE, **COUNTING},
+    "huggingface": {**STATE, **COUNTING},
+    "mistral": STATE,
+    "openrouter": {**STATE, **COUNTING},
+    "together-ai": {**STATE, **COUNTING},
 }
-"""The cases that fail, and what the client is told then."""
+"""The cases that fail, by dialect or kind, and what the client is told then."""
+NATIVE = ["groq", "huggingface", "mistral", "openrouter", "together-ai"]
+"""Kinds that answer in the Responses API, and keep nothing."""
 PREFIXES = {"openai-py": "py-openai-", "openai-node": "node-openai-", "codex": "codex-"}
 LEAST = {"openai-py": 25, "openai-node": 12, "codex": 9}
 """How many cases have to pass."""
@@ -48,15 +55,19 @@ ALIAS = "the-model"
 """Bedrock's runtime has no list of models: what a configuration names is all there is to list."""
 
 
-def cases(output):
-    """Return the cases that passed, and those that failed with what was said of them."""
+def check(output, client, cannot):
+    """Hold what a client said to what it can do: all of it, but for what it is refused for this reason."""
     passed = re.findall(r"^ok (\S+)", output, re.MULTILINE)
-    return passed, dict(re.findall(r"^not ok ([^\s:]+): (.*)$", output, re.MULTILINE))
+    failed = dict(re.findall(r"^not ok ([^\s:]+): (.*)$", output, re.MULTILINE))
+    expected = {case: why for case, why in cannot.items() if case.startswith(PREFIXES[client])}
+    assert failed.keys() == expected.keys(), output
+    assert all(why in failed[case] for case, why in expected.items()), output
+    assert len(passed) >= LEAST[client], output
 
 
 @pytest.mark.parametrize("client", PREFIXES)
 @pytest.mark.parametrize("dialect", FACES)
-async def test_client_works_as_far_as_the_provider_goes(dialect, client, upstream, valkey):
+async def test_client_works_in_front_of_a_dialect(dialect, client, upstream, valkey):
     """Its own suite, unchanged; what cannot be done is refused, with the reason."""
     if reason := missing(client, slow=("openai-node", "codex")):
         pytest.skip(reason)
@@ -65,8 +76,17 @@ async def test_client_works_as_far_as_the_provider_goes(dialect, client, upstrea
     async with gateway(served, redis_url=valkey.url) as gw:
         _, output = await run_client(client, gw, MODEL=face.model)
         await eventually(lambda: all(exchange.finished.is_set() for exchange in upstream.requests))
-    passed, failed = cases(output)
-    expected = {case: why for case, why in CANNOT[dialect].items() if case.startswith(PREFIXES[client])}
-    assert failed.keys() == expected.keys(), output
-    assert all(why in failed[case] for case, why in expected.items()), output
-    assert len(passed) >= LEAST[client], output
+    check(output, client, CANNOT[dialect])
+
+
+@pytest.mark.parametrize("client", ["openai-py", "openai-node"])
+@pytest.mark.parametrize("kind", NATIVE)
+async def test_client_works_in_front_of_a_kind_without_a_store(kind, client, valkey):
+    """What the provider would have to keep the gateway does."""
+    if reason := missing(client, slow=("openai-node",)):
+        pytest.skip(reason)
+    async with understanding() as base_url:
+        main = {"kind": kind, "base_url": base_url, "api_key": UPSTREAM_KEY, "api": "responses"}
+        async with gateway(config(providers={"main": main}), redis_url=valkey.url) as gw:
+            _, output = await run_client(client, gw)
+    check(output, client, CANNOT[kind])
