@@ -1,9 +1,11 @@
 """Real clients in front of providers that keep nothing: all they ask for works, but for what is not there to be had."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
+from proxy.providers import REGISTRY
 from tests.rig.clients import NEEDED, missing, run_client, understanding
 from tests.rig.eventually import eventually
 from tests.rig.faces import FACES
@@ -16,6 +18,7 @@ NO_BACKGROUND = "background is not available with this provider."
 NO_COMPACTION = "does not offer 'compact'"
 NO_CONVERSATIONS = "does not offer 'conversations'"
 NO_COUNTING = "does not offer 'input_tokens'"
+NO_CHAT_COUNTING = "This provider does not count tokens."
 NO_SCHEMA_BESIDE_TOOLS = "This provider cannot have a text format and tools to call at once."
 
 STATE = {
@@ -46,6 +49,16 @@ CANNOT = {
     "together-ai": {**STATE, **COUNTING},
 }
 """The cases that fail, by dialect or kind, and what the client is told then."""
+SERVED_BY_CHAT = {
+    "cerebras": "gpt-oss-120b",
+    "deepinfra": "deepseek-ai/DeepSeek-V3.2",
+    "groq": "openai/gpt-oss-120b",
+    "huggingface": "Qwen/Qwen3-235B-A22B",
+    "mistral": "mistral-large-latest",
+    "openrouter": "anthropic/claude-sonnet-5",
+    "together-ai": "Qwen/Qwen3-235B-A22B",
+}
+"""Kinds that speak chat completions, some only when asked to, each with a model."""
 NATIVE = ["groq", "huggingface", "mistral", "openrouter", "together-ai"]
 """Kinds that answer in the Responses API, and keep nothing."""
 PREFIXES = {"openai-py": "py-openai-", "openai-node": "node-openai-", "codex": "codex-"}
@@ -90,3 +103,18 @@ async def test_client_works_in_front_of_a_kind_without_a_store(kind, client, val
         async with gateway(config(providers={"main": main}), redis_url=valkey.url) as gw:
             _, output = await run_client(client, gw)
     check(output, client, CANNOT[kind])
+
+
+@pytest.mark.parametrize("client", ["openai-py", "codex"])
+@pytest.mark.parametrize("kind", SERVED_BY_CHAT)
+async def test_client_works_in_front_of_a_kind_that_is_asked_for_chat(kind, client, upstream, valkey):
+    """Each renders chat completions in a way of its own."""
+    if reason := missing(client, slow=("openai-py", "codex")):
+        pytest.skip(reason)
+    api = {"api": "chat"} if "api" in REGISTRY[kind].settings else {}
+    face = replace(FACES["chat_completions"], kind=kind, model=SERVED_BY_CHAT[kind], settings=api)
+    served = config(providers={"main": face.configure(upstream)}, models={ALIAS: f"main/{face.model}"})
+    async with gateway(served, redis_url=valkey.url) as gw:
+        _, output = await run_client(client, gw, MODEL=face.model)
+    counting = {"py-openai-input_tokens": NO_CHAT_COUNTING if kind == "mistral" else NO_COUNTING}
+    check(output, client, {**STATE, **counting})

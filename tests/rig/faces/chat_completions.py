@@ -19,7 +19,8 @@ def read(_exchange: Any, body: Any) -> Asked:
     """Read a request."""
     check_request(body)
     check_pairs(body["messages"])
-    tools = {tool["function"]["name"]: tool["function"].get("parameters") for tool in body.get("tools", ())}
+    functions = [tool["function"] for tool in body.get("tools", ()) if tool["type"] == "function"]
+    tools = {function["name"]: function.get("parameters") for function in functions}
     entries = tuple(Entry(ROLES[message["role"]], text_of(message["content"])) for message in body["messages"])
     structured = body.get("response_format", {}).get("type") in FORMATS
     return Asked(Prompt(entries, tools, structured, body.get("temperature")), body["model"], body.get("stream", False))
