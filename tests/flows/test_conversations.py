@@ -1,6 +1,8 @@
 """Whole conversations through the official client, in front of each dialect: chained, resent, streamed and not."""
 
 import base64
+import contextlib
+import itertools
 
 import openai
 import orjson
@@ -9,11 +11,13 @@ import pytest
 
 from proxy.dialects.identity import response_of
 from tests.dialects.oracle import plain
+from tests.rig import model
 from tests.rig.faces import FACES
 from tests.rig.faces.base import sign
 from tests.rig.faces.gemini_generate_content import UNSIGNED
 from tests.rig.gateway import gateway
 from tests.rig.settings import config
+from tests.rig.upstream import Upstream
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -42,6 +46,8 @@ WEATHER = {
         "additionalProperties": False,
     },
 }
+PATCH = {"type": "custom", "name": "apply_patch", "description": "Patches a file.", "format": {"type": "text"}}
+EXECUTE = {**WEATHER, "name": "exec_command"}
 EACH_DIALECT = pytest.mark.parametrize("dialect", FACES)
 EITHER_FORM = pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
 
@@ -54,9 +60,9 @@ class Person(pydantic.BaseModel):
 class Talk:
     """One conversation of a client: each turn continues the last, by its id or by all that was said before."""
 
-    def __init__(self, client, model, *, chained=True, streamed=False):
+    def __init__(self, client, name, *, chained=True, streamed=False):
         self.client = client
-        self.model = model
+        self.model = name
         self.chained = chained
         self.streamed = streamed
         self.said = []
@@ -215,3 +221,65 @@ async def test_stream_is_taken_up_again_behind_any_event(dialect, upstream, valk
             again = [event async for event in await responses.retrieve(rid, stream=True, starting_after=after)]
             assert [event.to_dict() for event in again] == [event.to_dict() for event in events[after + 1 :]]
         assert len(upstream.requests) == 1
+
+
+@EACH_DIALECT
+async def test_response_is_streamed_from_what_is_kept_by_the_clients_own_helper(dialect, upstream, valkey, alice):
+    """Whether it was a stream or not: the events lead to the response as it is."""
+    async with gateway(serve(dialect, upstream), redis_url=valkey.url) as gw:
+        responses = alice(gw).responses
+        talks = [Talk(alice(gw), FACES[dialect].model, streamed=streamed) for streamed in (True, False)]
+        for talk in talks:
+            made = await talk.turn("HX-WEATHER", tools=[WEATHER], reasoning={"effort": "low", "summary": "auto"})
+            async with responses.stream(response_id=made.id) as stream:
+                types = [event.type async for event in stream]
+                found = await stream.get_final_response()
+            assert without_provider(found) == without_provider(made)
+            assert {"response.reasoning_summary_text.delta", "response.reasoning_text.delta"} & set(types)
+            assert "response.function_call_arguments.delta" in types
+
+
+@EACH_DIALECT
+@EITHER_FORM
+async def test_custom_tool_is_called_with_text_and_answered(dialect, streamed, upstream, valkey, alice):
+    """The provider knows it as a function; what the client sees of that is the text alone."""
+    ran = {"type": "function_call", "call_id": "call_1", "name": "exec_command", "arguments": '{"cmd":"ls"}'}
+    done = {"type": "function_call_output", "call_id": "call_1", "output": "gateway-ok-42"}
+    tools = {"tools": [EXECUTE, PATCH]}
+    async with gateway(serve(dialect, upstream), redis_url=valkey.url) as gw:
+        talk = Talk(alice(gw), FACES[dialect].model, streamed=streamed)
+        called = (await talk.turn("HX-CODEX", ran, done, **tools)).output[-1]
+        assert (called.type, called.name, called.input) == ("custom_tool_call", "apply_patch", model.PATCH)
+        output = {"type": "custom_tool_call_output", "call_id": called.call_id, "output": "Done."}
+        (again,) = calls_of(await talk.turn(output, **tools))
+        assert again.name == "exec_command"
+
+
+@EACH_DIALECT
+async def test_conversation_that_forks_has_two_ends(dialect, upstream, valkey, alice):
+    async with gateway(serve(dialect, upstream), redis_url=valkey.url) as gw:
+        talk = Talk(alice(gw), FACES[dialect].model)
+        first = await talk.turn("The code word is one-1.")
+        await talk.turn("Now the code word is two-2.")
+        assert (await talk.turn("HX-RECALL", previous_response_id=first.id)).output_text == "one-1"
+        assert (await talk.turn("HX-RECALL", previous_response_id=talk.responses[1].id)).output_text == "two-2"
+
+
+@pytest.mark.parametrize("chained", [True, False], ids=["chained", "resent"])
+async def test_conversation_moves_from_provider_to_provider(chained, valkey, alice):
+    """A call of one is answered by the next; what only the first could read of its own thoughts is not shown it."""
+    names = {dialect: dialect.replace("_", "-") for dialect in FACES}
+    async with contextlib.AsyncExitStack() as stack:
+        upstreams = {dialect: await stack.enter_async_context(Upstream()) for dialect in FACES}
+        providers = {names[dialect]: FACES[dialect].configure(upstreams[dialect]) for dialect in FACES}
+        gw = await stack.enter_async_context(gateway(config(providers=providers), redis_url=valkey.url))
+        talk = Talk(alice(gw), "", chained=chained)
+        await talk.turn("The code word is amber-7.", model=f"{names['chat_completions']}/any")
+        asked = {"tools": [WEATHER], "reasoning": {"effort": "low", "summary": "auto"}}
+        for one, other in itertools.pairwise([*FACES, *FACES, next(iter(FACES))]):
+            called = await talk.turn("HX-WEATHER", model=f"{names[one]}/{FACES[one].model}", **asked)
+            output = {"type": "function_call_output", "call_id": calls_of(called)[0].call_id, "output": f"by {one}"}
+            told = await talk.turn(output, model=f"{names[other]}/{FACES[other].model}", **asked)
+            assert f"by {one}" in told.output_text
+            recalled = await talk.turn("HX-RECALL", model=f"{names[other]}/{FACES[other].model}")
+            assert recalled.output_text == "amber-7"
