@@ -103,7 +103,10 @@ class Admission:
             if route is None:
                 raise missing
             return route
-        return Route(binding.provider, NAMED, kept=bool(binding.flags & KEPT))
+        kept = bool(binding.flags & KEPT)
+        if kept and self._call.conversation:
+            raise missing
+        return Route(binding.provider, NAMED, kept=kept)
 
     async def _holder(self, owned: str, missing: GatewayError) -> Binding | None:
         """Return what an id is bound to; None where nobody bound it and the caller may try its luck."""

@@ -246,6 +246,16 @@ async def test_nothing_of_a_response_is_another_tenants(replicas, upstream):
     assert len(upstream.requests) == 1
 
 
+@pytest.mark.parametrize(("method", "rest"), [("GET", ""), ("POST", ""), ("DELETE", ""), ("GET", "/items")])
+async def test_response_is_no_conversation(method, rest, replicas, upstream):
+    one, _ = replicas
+    says(upstream, "Hello")
+    rid = (await create(one, PLAIN)).json()["id"]
+    answer = await one.fetch(method, f"/v1/conversations/{rid}{rest}", json={} if method == "POST" else None)
+    assert (answer.status, answer.json()["error"]["message"]) == (404, f"Conversation with id '{rid}' not found.")
+    assert (await one.fetch("GET", f"/v1/responses/{rid}")).status == 200
+
+
 async def test_stream_that_was_cut_is_kept_as_it_ended(replicas, upstream):
     one, other = replicas
     events = chat.stream(("one ", "two"))
