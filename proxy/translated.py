@@ -8,7 +8,7 @@ import orjson
 
 from proxy.archive import Entry, EventLog
 from proxy.bindings import KEPT, Binding
-from proxy.delivery import STREAM_LINES, WHOLE_BODY, Delivery, Underway, loss
+from proxy.delivery import FIRST_REDIRECT, STREAM_LINES, WHOLE_BODY, Delivery, Underway, loss
 from proxy.dialects.base import Context, Dialect, Failure
 from proxy.dialects.failures import TOO_LARGE
 from proxy.dialects.replay import render_replay
@@ -22,6 +22,7 @@ from proxy.translating import KeepingTap, TranslatingTap, note_end
 from proxy.translation import Translation
 from proxy.upstream import Answer, Upstream
 
+OK: Final = 200
 JSON_LINES: Final = b"Content-Type: application/json\r\n"
 EVENT_LINES: Final = b"Content-Type: text/event-stream; charset=utf-8\r\n"
 WRITTEN_ANEW: Final = frozenset({b"content-type"})
@@ -130,6 +131,13 @@ class TranslatedDelivery(KeptDelivery):
         super().__init__(underway, translation)
         self._dialect = dialect
         self._context = context
+
+    async def pass_on(self, upstream: Upstream, answer: Answer) -> Written:
+        """Choose how to read the answer, and relay it; raises as `Delivery.pass_on` does."""
+        if answer.status < FIRST_REDIRECT:
+            # What is written has a body, also where 204 said that there is none.
+            answer.status = OK
+        return await super().pass_on(upstream, answer)
 
     def _lines(self, answer: Answer) -> bytes:
         record = self._record

@@ -320,6 +320,16 @@ async def test_request_that_cannot_be_honoured_is_refused_with_its_field(fields,
     assert not upstream.requests
 
 
+@pytest.mark.parametrize("status", [201, 204, 205])
+async def test_stream_has_a_status_that_has_a_body_whatever_the_provider_said(status, upstream, valkey):
+    framing = b"" if status == 204 else b"Content-Length: 0\r\n"
+    upstream.on("POST", PATH, scripts.raw_answer(b"HTTP/1.1 %d Scripted\r\n%b\r\n" % (status, framing)))
+    async with gateway(translating(upstream), redis_url=valkey.url) as gw:
+        answer = await create(gw, STREAMED)
+    assert (answer.status, answer.end) == (200, "complete")
+    assert read_events(answer.body)[-1]["type"] == "response.failed"
+
+
 async def test_stream_that_comes_as_json_is_a_stream_all_the_same(upstream, valkey):
     upstream.on("POST", PATH, scripts.json_answer(chat.completion()))
     async with gateway(translating(upstream), redis_url=valkey.url) as gw:
