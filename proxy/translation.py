@@ -17,7 +17,7 @@ from proxy import __version__
 from proxy.admission import Admission
 from proxy.auth import Caller
 from proxy.dialects.base import Context, Dialect, Rendered
-from proxy.dialects.create import Create, read_create
+from proxy.dialects.create import Create, read_create, refuse_depth
 from proxy.dialects.identity import identify_items
 from proxy.dialects.items import Image
 from proxy.dialects.media import data_url
@@ -94,14 +94,16 @@ class Translating:
         references = References(self._services, self._caller)
         history = await references.history(body.get("previous_response_id"))
         resolved = await references.resolve(own)
-        keeping = self._keeping(body, own)
         dialect = upstream.dialect(model)
         if dialect is None:
+            refuse_depth(body)
+            keeping = self._keeping(body, own)
             items = [*history, *resolved] if history or resolved is not own else None
             prepared, dropped = self._render_native(upstream, body, items)
             previous = body.get("previous_response_id") if self._call.operation == "create" else None
             return Translation(prepared, None, None, keeping, dropped, previous)
         create = read_create({**body, "input": resolved}, upstream.name, model, history=history, hosted=dialect.hosted)
+        keeping = self._keeping(body, own)
         create = await self._fetch(create, dialect)
         rendered = self._render(dialect, create)
         prepared = Prepared(rendered.path, self._lines(rendered, upstream), rendered.body)

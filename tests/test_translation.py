@@ -62,6 +62,17 @@ async def test_json_that_cannot_be_held_is_refused(body, upstream, valkey):
     assert not upstream.requests
 
 
+@pytest.mark.parametrize("served", ["translating", "native"])
+@pytest.mark.parametrize("field", ['"input":[{"role":"user","content":%s}]', '"input":"x","metadata":%s'])
+async def test_body_too_deep_to_be_written_again_is_refused(field, served, upstream, valkey):
+    deep = field % ("[" * 300 + "]" * 300)
+    configured = {"translating": translating, "native": native}[served](upstream)
+    async with gateway(configured, redis_url=valkey.url) as gw:
+        answer = await gw.fetch("POST", "/v1/responses", body=f'{{"model":"m",{deep}}}'.encode())
+    assert (answer.status, answer.json()["error"]["code"]) == (400, "too_deep")
+    assert not upstream.requests
+
+
 async def test_tokens_are_counted_where_the_provider_has_a_way(upstream, valkey):
     upstream.on("POST", "/v1/messages/count_tokens", scripts.json_answer({"input_tokens": 42}))
     claude = {"kind": "anthropic", "base_url": upstream.url, "api_key": UPSTREAM_KEY}

@@ -102,7 +102,7 @@ def read_create(
     `history` are the items of the responses it continues, which come before its own; `hosted` are the types of
     hosted tools the dialect has a counterpart for.
     """
-    _refuse_depth(body)
+    refuse_depth(body)
     _refuse_unservable(body)
     own = body.get("input")
     items = [*history, *(own if isinstance(own, list) else _as_items(own))] if history else own
@@ -129,7 +129,7 @@ def read_create(
     )
 
 
-def _refuse_depth(body: Mapping[str, Any]) -> None:
+def refuse_depth(body: Mapping[str, Any]) -> None:
     """Refuse a body that could not be written again within the few further levels of a request or an event."""
     try:
         orjson.dumps([[[[[[body]]]]]])
