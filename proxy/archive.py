@@ -252,6 +252,11 @@ class Archive:
         record = await self._read(response_id, tenant, INPUT)
         return None if record is None else await _items_of(record)
 
+    async def items(self, response_id: str, tenant: str) -> list[Item]:
+        """Return a response's own input items and its output; none where it is not there, or cannot be read."""
+        record = await self._read(response_id, tenant, INPUT, RESPONSE)
+        return [] if record is None else [*(await _items_of(record) or ()), *(await _output_of(record) or ())]
+
     async def events(self, response_id: str, tenant: str) -> tuple[bytes, ...] | None:
         """Return a response's stream in blocks for `expand`; None where it is not there or was not streamed."""
         record = await self._read(response_id, tenant, EVENTS)

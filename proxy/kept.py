@@ -12,6 +12,7 @@ import orjson
 from proxy.archive import Archive, Head
 from proxy.bindings import Bindings
 from proxy.compression import expand
+from proxy.dialects.identity import name_items
 from proxy.dialects.paging import page
 from proxy.dialects.parameters import parse_boolean, parse_integer, parse_query
 from proxy.dialects.replay import after, render_replay
@@ -110,7 +111,7 @@ class Kept:
         items = await self._archive.context(asked.id, asked.head.tenant)
         if items is None:
             raise response_not_found(asked.id)
-        return asked.answer(orjson.dumps(page(items, asked.query)))
+        return asked.answer(orjson.dumps(page(name_items(items, asked.id), asked.query)))
 
     # -- streams ---------------------------------------------------------------------------------------------------
 

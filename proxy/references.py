@@ -3,12 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from proxy.archive import ChainBroken
 from proxy.auth import Caller
 from proxy.bindings import KEPT
-from proxy.dialects.identity import is_reference, response_of
+from proxy.dialects.identity import has_id, is_reference, response_of
 from proxy.errors import NotFound
 from proxy.ownership import Claim, previous_response_not_found
 from proxy.services import Services
@@ -67,8 +65,6 @@ class References:
         binding = await self._ownership.binding_of(claim)
         if binding is None or not binding.flags & KEPT:
             raise claim.missing
-        own = await self._archive.input_items(response_id, self._caller.tenant)
-        response = await self._archive.response(response_id, self._caller.tenant)
-        output = orjson.loads(response)["output"] if response else []
+        items = await self._archive.items(response_id, self._caller.tenant)
         # A reference in place of an item that is itself kept elsewhere would go on for ever.
-        return {item["id"]: item for item in (*(own or ()), *output) if not is_reference(item)}
+        return {item["id"]: item for item in items if has_id(item) and not is_reference(item)}

@@ -1,7 +1,7 @@
 """Gives a request's input the form in which it is listed and continued: typed items, each with an id of its own."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from proxy.errors import BadRequest
@@ -67,6 +67,17 @@ def identify_items(items: Any, response_id: str) -> list[Json]:
 def is_reference(item: Mapping[str, Any]) -> bool:
     """Tell whether an identified item only names another."""
     return item.get("type") == "item_reference"
+
+
+def has_id(item: Mapping[str, Any]) -> bool:
+    """Tell whether an item can be named: not every provider gives those of its answers an id."""
+    return isinstance(item.get("id"), str) and item["id"] != ""
+
+
+def name_items(items: Iterable[Json], response_id: str) -> list[Json]:
+    """Give each item that has none an id, by its place among those a response was made from: the same every time."""
+    stem = response_id.rpartition("_")[2]
+    return [item if has_id(item) else {**item, "id": f"item_{stem}c{at}"} for at, item in enumerate(items)]
 
 
 def response_of(item_id: str) -> str | None:

@@ -1,0 +1,46 @@
+"""What providers are kept for that speak the Responses API but keep nothing, whatever they leave out of it."""
+
+import pytest
+
+from tests.flows.calls import PLAIN, create
+from tests.rig import scripts, wire
+from tests.rig.gateway import gateway
+from tests.rig.settings import config, provider
+
+PATH = "/v1/responses"
+
+
+@pytest.fixture
+async def native(upstream, valkey):
+    """Give a gateway in front of such a provider."""
+    async with gateway(config(providers={"it": provider(upstream, kind="openrouter")}), redis_url=valkey.url) as gw:
+        yield gw
+
+
+NAMELESS = [{"id": None}, {"id": 7}, {"id": ""}, {}]
+
+
+@pytest.mark.parametrize("named", NAMELESS, ids=str)
+async def test_items_without_ids_are_listed_each_once(named, native, upstream):
+    said = [{**{name: value for name, value in wire.message(text).items() if name != "id"}, **named} for text in "ab"]
+    upstream.on("POST", PATH, *(scripts.json_answer(wire.response_object(f"gen-{n}", output=said)) for n in "12"))
+    await create(native, PLAIN)
+    await create(native, {**PLAIN, "previous_response_id": "gen-1"})
+    listed = []
+    target = "/v1/responses/gen-2/input_items?order=asc&limit=3"
+    for query in ("", "&after={}"):
+        page = (await native.fetch("GET", target + query.format(listed[-1]["id"] if listed else ""))).json()
+        listed += page["data"]
+    assert [item["content"][0]["text"] for item in listed] == ["hello", "a", "b", "hello"]
+    assert len({item["id"] for item in listed}) == 4
+
+
+@pytest.mark.parametrize("output", [*([item] for item in NAMELESS), None, {}, "x", [None], [1]], ids=str)
+async def test_item_that_has_no_id_cannot_be_referred_to(output, native, upstream):
+    rid = wire.new_id()
+    upstream.on("POST", PATH, scripts.json_answer(wire.response_object(rid, output=output)))
+    await create(native, PLAIN)
+    reference = {"type": "item_reference", "id": f"msg_{rid[5:]}00"}
+    answer = await create(native, {**PLAIN, "input": [reference]})
+    assert answer.status == 404
+    assert answer.json()["error"]["message"].startswith(f"Item with id '{reference['id']}' not found.")
