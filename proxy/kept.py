@@ -138,7 +138,7 @@ class Kept:
 
         Raises NotFound where it is gone, or cannot be read from some block on.
         """
-        behind = False
+        behind = sequence < 0
         blocks = await self._archive.events(asked.id, asked.head.tenant)
         for block in blocks or ():
             frames = await expand(block)

@@ -1,8 +1,9 @@
 """What providers are kept for that speak the Responses API but keep nothing, whatever they leave out of it."""
 
+import orjson
 import pytest
 
-from tests.flows.calls import PLAIN, create
+from tests.flows.calls import PLAIN, STREAMED, create
 from tests.rig import scripts, wire
 from tests.rig.gateway import gateway
 from tests.rig.settings import config, provider
@@ -44,3 +45,16 @@ async def test_item_that_has_no_id_cannot_be_referred_to(output, native, upstrea
     answer = await create(native, {**PLAIN, "input": [reference]})
     assert answer.status == 404
     assert answer.json()["error"]["message"].startswith(f"Item with id '{reference['id']}' not found.")
+
+
+def strip(frame, *names):
+    """Return an event without members of it."""
+    event = orjson.loads(frame.partition(b"data: ")[2])
+    return b"data: %b\n\n" % orjson.dumps({name: value for name, value in event.items() if name not in names})
+
+
+async def test_stream_without_sequence_numbers_is_replayed(native, upstream):
+    events = [strip(event, "sequence_number") for event in wire.stream_events("gen-1")]
+    upstream.on("POST", PATH, scripts.sse_answer(events))
+    await create(native, STREAMED)
+    assert (await native.fetch("GET", "/v1/responses/gen-1?stream=true")).body == b"".join(events)
