@@ -12,7 +12,7 @@ import orjson
 from proxy.dialects.base import Translator
 from proxy.dialects.responses import tell_previous_in
 from proxy.record import Record
-from proxy.sse import split
+from proxy.sse import data_of, split
 from proxy.tap import StreamTap, put_down
 
 Log = Callable[[bytes], None]
@@ -99,22 +99,26 @@ class KeepingTap(StreamTap):
         """Return what a finished stream has behind its last complete event."""
         return self._note(self._tell(super().close()))
 
-    def broken(self, code: str, message: str) -> bytes | None:
-        """Render the event that ends a response whose body died."""
-        event = super().broken(code, message)
-        return event and self._tell(event)
-
     def _tell(self, block: bytes) -> bytes:
         if self._previous is None or b'"response"' not in block:
             return block
         return b"".join(tell_previous_in(event, self._previous) for event in split(block))
 
+    def broken(self, code: str, message: str) -> bytes | None:
+        """Render the end of a response whose body died, which is kept as the provider's own would be."""
+        event = super().broken(code, message)
+        if event is None:
+            return None
+        self.response = orjson.loads(data_of(event)).get("response")
+        return self._note(self._tell(event))
+
     def _note(self, block: bytes) -> bytes:
         if block:
             self._log(block)
-        if self.finished and not self._told:
+        # An `error` comes before the end of a failed response: what is kept is that end.
+        if self.response is not None and not self._told:
             self._told = self.identified = True
-            if self.response is not None and self._previous is not None:
+            if self._previous is not None:
                 self.response = {**self.response, "previous_response_id": self._previous}
         return block
 

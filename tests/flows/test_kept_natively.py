@@ -1,9 +1,11 @@
 """What providers are kept for that speak the Responses API but keep nothing, whatever they leave out of it."""
 
+import asyncio
+
 import orjson
 import pytest
 
-from tests.flows.calls import PLAIN, STREAMED, create
+from tests.flows.calls import PLAIN, STREAMED, ask, create
 from tests.rig import scripts, wire
 from tests.rig.gateway import gateway
 from tests.rig.settings import config, provider
@@ -58,3 +60,36 @@ async def test_stream_without_sequence_numbers_is_replayed(native, upstream):
     upstream.on("POST", PATH, scripts.sse_answer(events))
     await create(native, STREAMED)
     assert (await native.fetch("GET", "/v1/responses/gen-1?stream=true")).body == b"".join(events)
+
+
+async def stream_in_two(gw, upstream, events, cut):
+    """Have the last event come alone, once the client has read up to `cut`."""
+    gate = asyncio.Event()
+    upstream.on("POST", PATH, scripts.sse_answer(events, gates={len(events) - 1: gate}))
+    async with gw.connect() as client:
+        await ask(client, STREAMED)
+        answer = await client.answer()
+        await answer.read_until(cut)
+        gate.set()
+        await answer.read()
+    return answer
+
+
+async def test_response_that_failed_behind_an_error_is_kept(native, upstream):
+    error = {"type": "server_error", "code": "oops", "message": "It broke."}
+    failed = wire.response_object("gen-1", status="failed", error=error, output=[])
+    ends = [{"type": "error", "error": error}, {"type": "response.failed", "response": failed}]
+    events = [*wire.stream_events("gen-1")[:-1], *(b"data: %b\n\n" % orjson.dumps(end) for end in ends)]
+    answer = await stream_in_two(native, upstream, events, b'"type":"error"')
+    assert (await native.fetch("GET", "/v1/responses/gen-1")).json() == {**failed, "provider": "openrouter"}
+    assert (await native.fetch("GET", "/v1/responses/gen-1?stream=true")).body == answer.body
+
+
+async def test_stream_that_was_cut_is_kept_as_it_ended(native, upstream):
+    events = wire.stream_events("gen-1")
+    upstream.on("POST", PATH, scripts.cut_stream(events, len(b"".join(events[:4]))))
+    answer = await create(native, STREAMED)
+    failed = answer.events()[-1].json()["response"]
+    assert failed["status"] == "failed"
+    assert (await native.fetch("GET", "/v1/responses/gen-1")).json() == {**failed, "provider": "openrouter"}
+    assert (await native.fetch("GET", "/v1/responses/gen-1?stream=true")).body == answer.body
