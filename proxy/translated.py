@@ -16,6 +16,7 @@ from proxy.dialects.responses import tell_previous
 from proxy.downstream import Written
 from proxy.errors import BadAnswer, PayloadTooLarge
 from proxy.headers import render_down, render_names
+from proxy.record import Record
 from proxy.relay import Outcome
 from proxy.tap import EventTap, JsonTap, put_down
 from proxy.translating import KeepingTap, TranslatingTap, note_end
@@ -31,13 +32,14 @@ WRITTEN_ANEW: Final = frozenset({b"content-type"})
 class KeptDelivery(Delivery):
     """Passes on what a provider sent that keeps nothing, and keeps the response where the request did not refuse it."""
 
-    __slots__ = ("_bound", "_ended", "_log", "_translation")
+    __slots__ = ("_bound", "_bound_id", "_ended", "_log", "_translation")
 
     def __init__(self, underway: Underway, translation: Translation) -> None:
         super().__init__(underway)
         self._translation = translation
         self._log = EventLog(self._services.config.archive.max_response_bytes)
-        self._bound: bool | None = None
+        self._bound = False
+        self._bound_id = ""
         self._ended: Callable[[], bytes | None] = lambda: None
         """Returns the response as it ended, as JSON; None before."""
 
@@ -92,14 +94,21 @@ class KeptDelivery(Delivery):
         if keeping is None or not record.response_id:
             return
         began = monotonic()
-        if self._bound is None:
-            binding = Binding(record.provider, self._caller.tenant, KEPT)
-            self._bound = await self._services.bindings.bind(record.response_id, binding)
-            record.bound = monotonic()
+        if record.response_id != self._bound_id:
+            await self._bind_kept(record)
         response = self._ended()
         if response is not None and self._bound:
             await self._keep(response)
         self._binding_time += monotonic() - began
+
+    async def _bind_kept(self, record: Record) -> None:
+        """Bind the response by the id it has now: some gateways in front of a provider rewrite it in the last event."""
+        bindings, before = self._services.bindings, self._bound_id if self._bound else None
+        self._bound_id = record.response_id
+        self._bound = await bindings.bind(record.response_id, Binding(record.provider, self._caller.tenant, KEPT))
+        if before is not None:
+            await bindings.forget(before)
+        record.bound = monotonic()
 
     async def _keep(self, response: bytes) -> None:
         keeping, record = self._translation.keeping, self._record

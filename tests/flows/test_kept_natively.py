@@ -93,3 +93,11 @@ async def test_stream_that_was_cut_is_kept_as_it_ended(native, upstream):
     assert failed["status"] == "failed"
     assert (await native.fetch("GET", "/v1/responses/gen-1")).json() == {**failed, "provider": "openrouter"}
     assert (await native.fetch("GET", "/v1/responses/gen-1?stream=true")).body == answer.body
+
+
+async def test_response_is_kept_by_the_id_it_has_in_the_end(native, upstream, valkey):
+    *events, last = wire.stream_events("gen-1")
+    await stream_in_two(native, upstream, [*events, last.replace(b"gen-1", b"gen-2")], b"output_item.done")
+    assert (await native.fetch("GET", "/v1/responses/gen-2")).json()["id"] == "gen-2"
+    assert (await native.fetch("GET", "/v1/responses/gen-1")).status == 404
+    assert len(valkey.keys()) == 2
