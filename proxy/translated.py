@@ -1,8 +1,9 @@
 """The answer to a translation on its way to the client: in the Responses API whatever the provider speaks, and kept."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -41,7 +42,7 @@ class KeptDelivery(Delivery):
         self._bound = False
         self._bound_id = ""
         self._ended: Callable[[], bytes | None] = lambda: None
-        """Returns the response as it ended, as JSON; None before."""
+        """Returns the response as it ended, as JSON; None before. Raises PayloadTooLarge for one nested too deeply."""
 
     def _lines(self, answer: Answer) -> bytes:
         return super()._lines(answer) + self._dropped_line()
@@ -57,7 +58,7 @@ class KeptDelivery(Delivery):
     def _tap(self) -> EventTap:
         limit = self._services.config.archive.max_response_bytes
         tap = KeepingTap(self._record, limit=limit, log=self._remember, previous=self._translation.previous)
-        self._ended = lambda: None if tap.response is None else orjson.dumps(tap.response)
+        self._ended = lambda: None if tap.response is None else _render(tap.response)
         return tap
 
     async def _pass_on_body(self, upstream: Upstream, answer: Answer, *, json: bool) -> Written:
@@ -72,7 +73,7 @@ class KeptDelivery(Delivery):
         if tap.cut_short and not answer.framed:
             raise loss(Outcome.CUT)
         if tap.identified:
-            self._ended = lambda: body
+            self._ended = lambda: _checked(body)
             await self._bind()
         answer.release()
         return self._downstream.answer(answer.status, self._lines(answer), shown)
@@ -96,9 +97,8 @@ class KeptDelivery(Delivery):
         began = monotonic()
         if record.response_id != self._bound_id:
             await self._bind_kept(record)
-        response = self._ended()
-        if response is not None and self._bound:
-            await self._keep(response)
+        if self._bound:
+            await self._keep()
         self._binding_time += monotonic() - began
 
     async def _bind_kept(self, record: Record) -> None:
@@ -110,10 +110,10 @@ class KeptDelivery(Delivery):
             await bindings.forget(before)
         record.bound = monotonic()
 
-    async def _keep(self, response: bytes) -> None:
+    def _entry(self, response: bytes) -> Entry:
         keeping, record = self._translation.keeping, self._record
         assert keeping is not None  # noqa: S101
-        entry = Entry(
+        return Entry(
             tenant=self._caller.tenant,
             provider=record.provider,
             kind=record.kind,
@@ -123,8 +123,14 @@ class KeptDelivery(Delivery):
             response=response,
             events=self._log.blocks() if record.streamed else (),
         )
+
+    async def _keep(self) -> None:
+        """Keep the response if it has ended."""
+        record = self._record
         try:
-            await self._services.archive.keep(record.response_id, entry)
+            response = self._ended()
+            if response is not None:
+                await self._services.archive.keep(record.response_id, self._entry(response))
         except PayloadTooLarge as error:
             # The client has it, or will: that it cannot be asked for again must not take it away.
             self._services.log.event("response_not_kept", request_id=record.request_id, reason=error.message)
@@ -205,6 +211,22 @@ class TranslatedDelivery(KeptDelivery):
             raise BadAnswer("The provider's answer does not tell a number of tokens.")
         counted = orjson.dumps({"object": "response.input_tokens", "input_tokens": count})
         return self._downstream.answer(200, self._lines(answer), counted)
+
+
+def _checked(body: bytes) -> bytes:
+    """Return a response in JSON. Raises PayloadTooLarge for one that could not be written again."""
+    with suppress(orjson.JSONDecodeError):
+        _render(orjson.loads(body))
+    return body
+
+
+def _render(response: Any) -> bytes:
+    """Render a response. Raises PayloadTooLarge for one that could not be, within an event or a list of items."""
+    try:
+        orjson.dumps([[[response]]])
+        return orjson.dumps(response)
+    except orjson.JSONEncodeError:
+        raise PayloadTooLarge("The response is nested too deeply.") from None
 
 
 def _ignore(_frames: bytes) -> None:

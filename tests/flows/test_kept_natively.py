@@ -101,3 +101,20 @@ async def test_response_is_kept_by_the_id_it_has_in_the_end(native, upstream, va
     assert (await native.fetch("GET", "/v1/responses/gen-2")).json()["id"] == "gen-2"
     assert (await native.fetch("GET", "/v1/responses/gen-1")).status == 404
     assert len(valkey.keys()) == 2
+
+
+@pytest.mark.parametrize("depth", [252, 600])
+@pytest.mark.parametrize("body", [PLAIN, STREAMED], ids=["json", "stream"])
+async def test_response_too_deep_to_be_kept_is_not_taken_away(body, depth, native, upstream, valkey, capfd):
+    deep = b"[" * depth + b"]" * depth
+    response = orjson.dumps(wire.response_object("gen-1", metadata="deep")).replace(b'"deep"', deep)
+    last = b'data: {"type":"response.completed","sequence_number":99,"response":%b}\n\n' % response
+    streamed = [*wire.stream_events("gen-1")[:-1], last]
+    upstream.on("POST", PATH, scripts.sse_answer(streamed) if "stream" in body else scripts.json_answer(response))
+    answer = await create(native, body)
+    assert (answer.status, answer.end) == (200, "complete")
+    assert deep in answer.body
+    for rest in ("", "?stream=true", "/input_items"):
+        assert (await native.fetch("GET", f"/v1/responses/gen-1{rest}")).status == 404
+    assert valkey.keys() == []
+    assert '"event":"response_not_kept"' in capfd.readouterr().out
