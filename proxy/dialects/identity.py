@@ -104,9 +104,18 @@ def identify(items: Any, mint: Callable[[str, int], str]) -> list[Json]:
         formed = _form(item)
         given = item.get("id")
         own = given if isinstance(given, str) and given and given not in identified else None
+        if own is None and is_reference(formed):
+            raise _unreferable(given, at)
         formed["id"] = own or mint(_PREFIXES.get(formed["type"], "item"), at)
         identified[formed["id"]] = formed
     return list(identified.values())
+
+
+def _unreferable(given: Any, at: int) -> BadRequest:
+    if isinstance(given, str) and given:
+        message = f"Duplicate item found with id {given}. Remove duplicate items from your input and try again."
+        return BadRequest(message, param="input")
+    return BadRequest("An item reference needs an id.", param=f"input[{at}].id")
 
 
 def _form(item: Mapping[str, Any]) -> Json:

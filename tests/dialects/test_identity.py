@@ -91,7 +91,7 @@ def test_what_was_given_is_not_changed():
 
 
 @pytest.mark.parametrize(
-    ("items", "param"), [(7, "input"), ({}, "input"), ([{}, "x"], "input[1]"), ([None], "input[0]")]
+    ("items", "param"), [(7, "input"), ({}, "input"), ([{"role": "user"}, "x"], "input[1]"), ([None], "input[0]")]
 )
 def test_what_is_no_item_is_refused(items, param):
     with pytest.raises(BadRequest) as raised:
@@ -99,16 +99,32 @@ def test_what_is_no_item_is_refused(items, param):
     assert raised.value.param == param
 
 
+def test_reference_given_twice_is_refused_by_its_id():
+    """An id of its own, which it would get as another item does, is that of nothing."""
+    for items in (
+        [{"id": "msg_1"}, {"id": "msg_1"}],
+        [{"role": "user", "content": "a", "id": "msg_1"}, {"id": "msg_1"}],
+    ):
+        with pytest.raises(BadRequest, match="Duplicate item found with id msg_1") as raised:
+            identify_items(items, RESPONSE_ID)
+        assert raised.value.param == "input"
+
+
+@pytest.mark.parametrize("item", [{}, {"type": "item_reference"}, {"type": "item_reference", "id": 7}, {"id": ""}])
+def test_reference_to_nothing_is_refused(item):
+    with pytest.raises(BadRequest) as raised:
+        identify_items([{"role": "user", "content": "a"}, item], RESPONSE_ID)
+    assert raised.value.param == "input[1].id"
+
+
+TYPES, ROLES = st.sampled_from(["message", "reasoning", "function_call", "odd"]), st.sampled_from(["user", "assistant"])
+OPTIONAL = {
+    "id": st.sampled_from(["a", "b", "", None, 7]) | st.text(max_size=4),
+    "content": st.text(max_size=4) | st.lists(st.none(), max_size=2),
+}
 ITEMS = st.lists(
-    st.fixed_dictionaries(
-        {},
-        optional={
-            "type": st.sampled_from(["message", "reasoning", "function_call", "odd", None]),
-            "id": st.sampled_from(["a", "b", "", None, 7]) | st.text(max_size=4),
-            "role": st.sampled_from(["user", "assistant"]),
-            "content": st.text(max_size=4) | st.lists(st.none(), max_size=2),
-        },
-    ),
+    st.fixed_dictionaries({"type": TYPES}, optional={**OPTIONAL, "role": ROLES})
+    | st.fixed_dictionaries({"role": ROLES}, optional={**OPTIONAL, "type": TYPES | st.none()}),
     max_size=12,
 )
 
