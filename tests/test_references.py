@@ -77,6 +77,33 @@ async def test_response_is_read_once_for_all_of_its_items(upstream, valkey):
     assert [message["content"] for message in upstream.requests[-1].json()["messages"]] == [str(n) for n in range(20)]
 
 
+async def test_what_is_referred_to_is_bounded_however_often_it_is(upstream, valkey):
+    """A chain of small requests could otherwise lead to one large item a thousand times."""
+    upstream.on("POST", "/v1/chat/completions", scripts.json_answer(chat.completion("One")))
+    kinds = {"main": provider(upstream, kind="openai-chat-compatible")}
+    async with gateway(config(providers=kinds, archive={"max_chain_bytes": 100_000}), redis_url=valkey.url) as gw:
+        made = (await create(gw, {**PLAIN, "input": "x" * 30_000})).json()["id"]
+        (large,) = (await gw.fetch("GET", f"/v1/responses/{made}/input_items")).json()["data"]
+        asked = {**PLAIN, "input": [{"type": "item_reference", "id": large["id"]}]}
+        answers = []
+        for _ in range(3):
+            answers.append(await create(gw, asked))
+            asked["previous_response_id"] = answers[-1].json().get("id")
+    assert [answer.status for answer in answers] == [200, 200, 400]
+    assert answers[-1].json()["error"]["code"] == "references_too_long"
+
+
+async def test_responses_that_are_referred_to_are_bounded_as_a_whole(upstream, valkey):
+    """Small items of large responses: all of what is read is held."""
+    upstream.on("POST", "/v1/chat/completions", scripts.json_answer(chat.completion("One")))
+    kinds = {"main": provider(upstream, kind="openai-chat-compatible")}
+    async with gateway(config(providers=kinds, archive={"max_chain_bytes": 100_000}), redis_url=valkey.url) as gw:
+        made = [(await create(gw, {**PLAIN, "input": "x" * 40_000})).json() for _ in range(3)]
+        said = [{"type": "item_reference", "id": one["output"][0]["id"]} for one in made]
+        answers = [await create(gw, {**PLAIN, "input": said[:count]}) for count in (2, 3)]
+    assert [answer.status for answer in answers] == [200, 400]
+
+
 async def test_reference_cannot_be_followed_while_redis_is_away(upstream, private_valkey):
     served = config(providers={"main": provider(upstream, kind="openai-chat-compatible")})
     async with gateway(served, redis_url=private_valkey.url) as gw:
