@@ -33,6 +33,8 @@ from proxy.upstream import Upstream
 
 MIN_ROOM = 512
 """Bytes that an answer takes at least."""
+MAX_REMOTE = 500
+"""Images and documents that are fetched for one request, as many as OpenAI takes images."""
 USER_AGENT = ("User-Agent", f"responses-proxy/{__version__}")
 
 
@@ -79,6 +81,7 @@ class Translating:
         self._record = record
         self._response_id = f"resp_{secrets.token_hex(24)}"
         self._room = services.config.archive.max_response_bytes
+        self._fetchable = services.config.limits.max_translated_body_bytes
 
     async def translate(self, upload: Upload, route: Route) -> Translation:
         """Read the request and render it. Every check of the admission has passed before anything is looked up.
@@ -137,10 +140,12 @@ class Translating:
         return Context(create, self._response_id, int(time.time()), time.time, limit)
 
     async def _fetch(self, create: Create, dialect: Dialect) -> Create:
-        """Put the content in the place of URLs that the provider would not follow."""
+        """Put the content in the place of URLs that the provider would not follow, no more than a body may hold."""
         parts = remote_parts(create, dialect.fetches)
         if not parts:
             return create
+        if len(parts) > MAX_REMOTE:
+            raise BadRequest(f"More than {MAX_REMOTE} URLs would have to be fetched for this provider.", param="input")
         began = time.monotonic()
         try:
             async with asyncio.TaskGroup() as group:
@@ -154,6 +159,10 @@ class Translating:
     async def _fetch_one(self, part: Remote) -> str:
         field = "image_url" if isinstance(part, Image) else "file_url"
         fetched = await self._services.fetcher.fetch(part.url or "", f"{part.param}.{field}")
+        self._fetchable -= len(fetched.content)
+        if self._fetchable < 0:
+            limit = self._services.config.limits.max_translated_body_bytes
+            raise PayloadTooLarge(f"What the request's URLs lead to is over {limit} bytes in all.", param="input")
         return data_url(fetched.type, fetched.content)
 
     def _render(self, dialect: Dialect, create: Create) -> Rendered:

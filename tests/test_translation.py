@@ -7,7 +7,9 @@ import pytest
 
 from tests.flows.calls import PLAIN, create
 from tests.rig import chat, scripts, wire
+from tests.rig.certificates import Authority
 from tests.rig.gateway import bearer, gateway
+from tests.rig.origin import Origin
 from tests.rig.settings import ALICE, ALICE_KEY, UPSTREAM_KEY, config, provider
 
 CHAT = "/v1/chat/completions"
@@ -147,6 +149,38 @@ async def test_image_by_url_is_fetched_only_where_that_is_needed_and_allowed(ups
     assert (refused.status, refused.json()["error"]["param"]) == (400, "input[0].content[0].image_url")
     assert upstream.requests[0].json()["messages"][0]["content"][0]["image_url"]["url"] == image["image_url"]
     assert len(upstream.requests) == 1
+
+
+@pytest.fixture
+async def images(tmp_path):
+    """Give a host of images, and the settings by which the gateway may ask it."""
+    authority = Authority(tmp_path)
+    async with Origin(authority.vouch_for("127.0.0.1")) as origin:
+        allowed = {"allow_networks": ["127.0.0.1/32"], "ports": [origin.port], "ca_file": str(authority.ca_file)}
+        yield origin, allowed
+
+
+async def test_what_is_fetched_for_a_request_is_bounded_as_a_whole(images, upstream, valkey):
+    origin, allowed = images
+    origin.on("GET", "*", scripts.answer(b"\x89PNG\r\n\x1a\n" + b"x" * 992, content_type="image/png"))
+    upstream.on("POST", "*", scripts.json_answer({}))
+    kinds = {"aws": {"kind": "bedrock", "region": "r", "base_url": upstream.url, "api_key": UPSTREAM_KEY}}
+    limited = config(providers=kinds, fetch=allowed, limits={"max_translated_body_bytes": 100_000})
+
+    async def show(gw, count):
+        parts = [{"type": "input_image", "image_url": f"https://127.0.0.1:{origin.port}/{n}"} for n in range(count)]
+        return await create(gw, {"model": "m", "input": [{"role": "user", "content": parts}]})
+
+    async with gateway(limited, redis_url=valkey.url) as gw:
+        answers = [await show(gw, count) for count in (100, 101, 501)]
+    # The provider's answer is none, but it was asked.
+    assert [(answer.status, answer.json()["error"]["param"]) for answer in answers] == [
+        (502, None),
+        (413, "input"),
+        (400, "input"),
+    ]
+    assert len(upstream.requests) == 1
+    assert len(origin.requests) <= 201
 
 
 async def test_model_at_the_end_of_a_long_body_is_read_in_time(upstream, valkey):
