@@ -172,7 +172,7 @@ def _read_settings(
     given = {name: value for name, value in body.items() if name not in _READ_ELSEWHERE}
     for group, members in nested.items():
         given.update({f"{group}.{name}": value for name, value in members.items()})
-    if "message.output_text.logprobs" in (body.get("include") or ()):
+    if "message.output_text.logprobs" in _included(body):
         given["top_logprobs"] = given.get("top_logprobs") or 0
     settings: dict[str, Any] = {}
     unknown = []
@@ -184,6 +184,14 @@ def _read_settings(
         elif _WITHOUT_EFFECT.get(name) != value:
             settings[name] = _typed(name, value)
     return settings, unknown
+
+
+def _included(body: Mapping[str, Any]) -> list[Any]:
+    """Return what is to be included; all of it but log probabilities is in a response whether asked for or not."""
+    include = body.get("include")
+    if include is not None and not isinstance(include, list):
+        raise BadRequest("include has to be a list.", param="include")
+    return include or []
 
 
 def _typed(name: str, given: Any) -> Any:

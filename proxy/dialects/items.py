@@ -240,11 +240,11 @@ def _read_output(reading: _Reading, item: Mapping[str, Any], param: str) -> None
     reading.read.append(Output(_string(item, "call_id", param), parts))
 
 
-def _read_reasoning(reading: _Reading, item: Mapping[str, Any], _param: str) -> None:
+def _read_reasoning(reading: _Reading, item: Mapping[str, Any], param: str) -> None:
     texts = [
         part["text"]
         for member in ("content", "summary")
-        for part in item.get(member) or ()
+        for part in _list(item, member, param)
         if isinstance(part, dict) and isinstance(part.get("text"), str)
     ]
     sealed = item.get("encrypted_content")
@@ -338,6 +338,13 @@ def _read_breakpoint(part: Mapping[str, Any]) -> str | None:
         return None
     lifetime = found.get("ttl")
     return lifetime if isinstance(lifetime, str) else ""
+
+
+def _list(value: Mapping[str, Any], member: str, param: str) -> Sequence[Any]:
+    found = value.get(member)
+    if found is not None and not isinstance(found, list):
+        raise BadRequest(f"{member} has to be a list.", param=f"{param}.{member}")
+    return found or ()
 
 
 def _optional(value: Mapping[str, Any], member: str, param: str) -> str | None:

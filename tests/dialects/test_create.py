@@ -75,6 +75,7 @@ def test_configuration_in_the_input_overrides_the_request():
         ({"moderation": {"model": "m"}}, "moderation"),
         ({"instructions": ["x"]}, "instructions"),
         ({"tools": {}}, "tools"),
+        ({"include": 5}, "include"),
         ({"text": "x"}, "text"),
         ({"reasoning": "low"}, "reasoning"),
         ({"temperature": "1"}, "temperature"),

@@ -177,6 +177,8 @@ def test_items_of_hosted_tools_are_reported_once():
         {"role": "user", "content": [{"type": "input_audio", "input_audio": 3}]},
         {"id": "msg_1"},
         {"type": "item_reference", "id": "msg_1"},
+        {"type": "reasoning", "summary": 3},
+        {"type": "reasoning", "summary": [], "content": "x"},
         {"type": "compaction", "encrypted_content": "x"},
         {"type": "compaction_trigger"},
         {"type": "function_call", "name": "f", "arguments": "{}"},
