@@ -85,6 +85,17 @@ _REFUSED: Final[Mapping[str, Any]] = {
 }
 """Fields that would change what the response is or where it goes, each with the value that asks for nothing."""
 _WITHOUT_EFFECT = {"truncation": "disabled", "service_tier": "auto", "reasoning.mode": "standard"}
+_LOGPROBS = "message.output_text.logprobs"
+_INCLUDABLE = (
+    _LOGPROBS,
+    "code_interpreter_call.outputs",
+    "computer_call_output.output.image_url",
+    "file_search_call.results",
+    "message.input_image.image_url",
+    "reasoning.encrypted_content",
+    "web_search_call.action.sources",
+    "web_search_call.results",
+)
 _NESTED = ("reasoning", "text")
 _NESTED_ELSEWHERE = frozenset({"text.format", "reasoning.generate_summary"})
 
@@ -172,10 +183,10 @@ def _read_settings(
     given = {name: value for name, value in body.items() if name not in _READ_ELSEWHERE}
     for group, members in nested.items():
         given.update({f"{group}.{name}": value for name, value in members.items()})
-    if "message.output_text.logprobs" in _included(body):
+    if _LOGPROBS in _included(body):
         given["top_logprobs"] = given.get("top_logprobs") or 0
     settings: dict[str, Any] = {}
-    unknown = []
+    unknown = ["include"] if any(value not in _INCLUDABLE for value in _included(body)) else []
     for name, value in given.items():
         if value is None or name in _GATEWAYS_OWN or name in _REFUSED or name in _NESTED_ELSEWHERE:
             continue

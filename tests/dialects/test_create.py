@@ -42,6 +42,12 @@ def test_fields_nobody_knows_are_reported():
     assert create.dropped == ("client_metadata", "stop", "reasoning.depth")
 
 
+def test_what_cannot_be_included_is_reported():
+    """What can be is in every response that has it: only log probabilities have to be asked for."""
+    assert read(include=["reasoning.encrypted_content", "message.output_text.logprobs"]).dropped == ()
+    assert read(include=["reasoning.encrypted_content", "the.moon", {}]).dropped == ("include",)
+
+
 def test_included_logprobs_are_asked_for():
     assert read(include=["message.output_text.logprobs"]).settings == {"top_logprobs": 0}
     assert read(include=["message.output_text.logprobs"], top_logprobs=3).settings == {"top_logprobs": 3}
