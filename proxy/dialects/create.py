@@ -1,14 +1,14 @@
 """Reads the body of a create request: the dialogue, the tools, the settings, and what no provider could be told."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import inf
 from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
 from proxy.dialects.items import Said, Text, Turn, read_input
-from proxy.dialects.parameters import check_range
+from proxy.dialects.parameters import check_range, check_word
 from proxy.dialects.tools import Tools, read_tools
 from proxy.errors import BadRequest
 
@@ -67,12 +67,16 @@ SETTINGS: Final = {
 """The settings, each with its type; a float may be written as an integer."""
 
 _RANGES: Final = {
-    "max_output_tokens": (1, inf),
+    "max_output_tokens": (1, math.inf),
+    "max_tool_calls": (1, math.inf),
     "temperature": (0, 2),
     "top_logprobs": (0, 20),
     "top_p": (0, 1),
 }
 """The least and the most of those that have a range, whatever a provider makes of them."""
+_EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+_WORDS: Final[Mapping[str, tuple[str, ...]]] = {"reasoning.effort": _EFFORTS}
+"""The words of those that have a few: what a word nobody knows asks for, no provider can be told."""
 
 _READ_ELSEWHERE = frozenset({"include", "input", "instructions", "model", "reasoning", "text", "tool_choice", "tools"})
 _GATEWAYS_OWN = frozenset({"previous_response_id", "store", "stream", "stream_options"})
@@ -97,7 +101,9 @@ _INCLUDABLE = (
     "web_search_call.results",
 )
 _NESTED = ("reasoning", "text")
-_NESTED_ELSEWHERE = frozenset({"text.format", "reasoning.generate_summary"})
+_NESTED_ELSEWHERE = frozenset({"text.format"})
+_FORMER: Final = {"reasoning.generate_summary": "reasoning.summary"}
+"""Former names of settings."""
 
 
 def read_create(
@@ -183,6 +189,9 @@ def _read_settings(
     given = {name: value for name, value in body.items() if name not in _READ_ELSEWHERE}
     for group, members in nested.items():
         given.update({f"{group}.{name}": value for name, value in members.items()})
+    for former, name in _FORMER.items():
+        value = given.pop(former, None)
+        given[name] = given.get(name) or value
     if _LOGPROBS in _included(body):
         given["top_logprobs"] = given.get("top_logprobs") or 0
     settings: dict[str, Any] = {}
@@ -211,6 +220,8 @@ def _typed(name: str, given: Any) -> Any:
         raise BadRequest(f"{name} has the wrong type.", param=name)
     if name in _RANGES:
         check_range(name, given, "decimal" if wanted is float else "integer", *_RANGES[name])
+    if name in _WORDS:
+        check_word(name, given, _WORDS[name])
     return given
 
 

@@ -1,7 +1,7 @@
 """Parameters that are wrong, in OpenAI's words, and how those of a query are read."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -26,6 +26,13 @@ def check_range(name: str, value: float | None, kind: str, least: float, most: f
         code=f"{kind}_{word[:9].replace(' ', '_')}_value",
         param=name,
     )
+
+
+def check_word(name: str, value: str, known: Sequence[str]) -> None:
+    """Refuse a word that is not one of those there are."""
+    if value not in known:
+        words = ", ".join(f"'{word}'" for word in known)
+        raise BadRequest(f"Invalid value: '{value}'. Supported values are: {words}.", code="invalid_value", param=name)
 
 
 def parse_query(query: str) -> Mapping[str, str]:

@@ -30,6 +30,12 @@ def test_settings_are_those_that_were_set():
     assert create.dropped == ()
 
 
+def test_former_name_of_a_setting_stands_for_it():
+    assert read(reasoning={"generate_summary": "auto"}).settings == {"reasoning.summary": "auto"}
+    both = {"generate_summary": "auto", "summary": "detailed"}
+    assert read(reasoning=both).settings == {"reasoning.summary": "detailed"}
+
+
 def test_settings_that_ask_for_nothing_are_none():
     nothing = {"truncation": "disabled", "service_tier": "auto", "background": False, "store": True, "include": []}
     create = read(**nothing, previous_response_id="resp_1", stream_options={"include_obfuscation": False})
@@ -106,6 +112,7 @@ def test_what_cannot_be_honoured_is_refused(body, param):
         ({"top_logprobs": 21}, "integer_above_max_value"),
         ({"top_logprobs": -1}, "integer_below_min_value"),
         ({"max_output_tokens": 0}, "integer_below_min_value"),
+        ({"max_tool_calls": 0}, "integer_below_min_value"),
     ],
 )
 def test_setting_outside_its_range_is_refused(body, code):
@@ -115,7 +122,9 @@ def test_setting_outside_its_range_is_refused(body, code):
     assert (refused.value.code, [refused.value.param]) == (code, list(body))
 
 
-@pytest.mark.parametrize("body", [{"temperature": 0}, {"temperature": 2}, {"top_p": 1}, {"top_logprobs": 20}])
+@pytest.mark.parametrize(
+    "body", [{"temperature": 0}, {"temperature": 2}, {"top_p": 1}, {"top_logprobs": 20}, {"max_output_tokens": 1}]
+)
 def test_setting_at_the_end_of_its_range_is_taken(body):
     assert read(**body).settings == body
 
@@ -131,6 +140,13 @@ def test_request_without_anything_to_answer_is_refused(nothing):
 def test_history_or_instructions_are_something_to_answer():
     assert read_create({}, "p", "m", history=[USER]).turns
     assert read(input=None, instructions="Say hello.").turns
+
+
+def test_effort_nobody_knows_is_refused():
+    """Some providers have a nearest one to each they lack; of a word that says nothing there is none."""
+    with pytest.raises(BadRequest) as refused:
+        read(reasoning={"effort": "immense"})
+    assert (refused.value.code, refused.value.param) == ("invalid_value", "reasoning.effort")
 
 
 def test_depth_no_encoder_writes_is_refused():

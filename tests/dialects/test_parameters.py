@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.dialects.parameters import check_range, mistyped, parse_boolean, parse_integer, parse_query
+from proxy.dialects.parameters import check_range, check_word, mistyped, parse_boolean, parse_integer, parse_query
 from proxy.errors import BadRequest
 
 
@@ -17,6 +17,12 @@ def refusal(call, *given):
 def test_value_of_the_wrong_type_is_named():
     error = mistyped("limit", "an integer")
     assert (error.message, error.code) == ("Invalid type for 'limit': expected an integer.", "invalid_type")
+
+
+def test_word_nobody_knows_is_refused_with_those_there_are():
+    check_word("tone", "low", ("low", "high"))
+    message = "Invalid value: 'odd'. Supported values are: 'low', 'high'."
+    assert refusal(check_word, "tone", "odd", ("low", "high")) == (message, "invalid_value", "tone")
 
 
 @pytest.mark.parametrize(

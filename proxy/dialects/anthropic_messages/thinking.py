@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from proxy.dialects.anthropic_messages.models import EFFORTS, Model
-from proxy.errors import BadRequest
 
 _BUDGETS: Final[Mapping[str, int]] = {
     "minimal": 1024,
@@ -41,9 +40,6 @@ class Thinking(NamedTuple):
 
 def decide_thinking(effort: str | None, model: Model, max_tokens: int, *, summary: bool, hindered: bool) -> Thinking:
     """Decide by the API's effort; where something else in the request hinders it, a budget is not given."""
-    if effort is not None and effort != _NONE and effort not in _BUDGETS:
-        known = ", ".join((_NONE, *_BUDGETS))
-        raise BadRequest(f"Reasoning effort {effort!r} is not one of {known}.", param="reasoning.effort")
     # Where thoughts are not told unless asked for, a summary is what asks for them.
     shown = {"display": "summarized"} if summary and model.quiet else {}
     if effort is None:

@@ -2,7 +2,6 @@ import pytest
 
 from proxy.dialects.anthropic_messages.models import find_model
 from proxy.dialects.anthropic_messages.thinking import Thinking, decide_thinking
-from proxy.errors import BadRequest
 
 OLD, OPUS_4_5, MIDDLE, NEW, FABLE, HIDDEN = map(
     find_model,
@@ -90,10 +89,3 @@ def test_summary_is_asked_for_where_it_is_not_told_anyway():
 
 def test_model_that_does_not_think_is_not_made_to():
     assert decide("high", HIDDEN) == Thinking(honoured=False)
-
-
-@pytest.mark.parametrize("model", [OLD, NEW, HIDDEN])
-def test_unknown_effort_is_refused(model):
-    with pytest.raises(BadRequest) as refused:
-        decide("enormous", model)
-    assert refused.value.param == "reasoning.effort"

@@ -93,8 +93,8 @@ def test_effort_is_a_budget(effort, thinking):
     assert (body["thinking"], rendered.dropped) == (thinking, ())
 
 
-def test_effort_nobody_knows_is_reported():
-    body, rendered = render(reasoning={"effort": "heroic"})
+def test_effort_a_provider_does_not_have_is_reported():
+    body, rendered = render(Profile(effort=lambda _: None), reasoning={"effort": "max"})
     assert ("thinking" in body, rendered.dropped) == (False, ("reasoning.effort",))
     assert "thinking" not in render()[0]
     assert budget("heroic") is None
