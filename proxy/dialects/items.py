@@ -180,7 +180,10 @@ def _group(read: Sequence[_Read]) -> tuple[Said | Turn, ...]:
 def _turn(acts: Iterable[Reply | Thought | Call], waiting: Mapping[str, deque[Output]]) -> Turn:
     acts = tuple(acts)
     calls = [act.call_id for act in acts if isinstance(act, Call)]
-    return Turn(acts, tuple(waiting[call_id].popleft() for call_id in calls if waiting.get(call_id)))
+    for call_id in calls:
+        if len(waiting.get(call_id, ())) < calls.count(call_id):
+            raise BadRequest(f"No tool output found for function call {call_id}.", param="input")
+    return Turn(acts, tuple(waiting[call_id].popleft() for call_id in calls))
 
 
 def _refuse_orphans(waiting: Mapping[str, deque[Output]]) -> None:
@@ -193,6 +196,10 @@ def _read_message(reading: _Reading, item: Mapping[str, Any], param: str) -> Non
     role = item.get("role")
     parts = _read_parts(item.get("content"), f"{param}.content")
     if role == "assistant":
+        for part in parts:
+            if not isinstance(part, Text | Refusal):
+                where = param if isinstance(part, Audio) else part.param
+                raise BadRequest("A message of the assistant's can hold text only.", param=where)
         reading.read.append(Reply(parts))
     elif role in ("system", "developer", "user"):
         reading.read.append(Said(role, parts))

@@ -78,6 +78,21 @@ def test_output_without_its_call_is_refused():
         read(user("Hi"), output("c9"))
 
 
+@pytest.mark.parametrize(
+    "items",
+    [
+        [call("c9")],
+        [call("c9"), user("Go on")],
+        [call("a"), call("c9"), output("a")],
+        [call("c9"), call("c9"), output("c9")],
+    ],
+)
+def test_call_without_its_output_is_refused(items):
+    with pytest.raises(BadRequest) as refused:
+        read(user("Hi"), *items)
+    assert (refused.value.message, refused.value.param) == ("No tool output found for function call c9.", "input")
+
+
 def test_custom_and_namespaced_calls_are_calls_of_functions():
     custom = {"type": "custom_tool_call", "call_id": "c", "name": "patch", "input": 'a"b'}
     result = {"type": "custom_tool_call_output", "call_id": "c", "output": "ok"}
@@ -175,6 +190,9 @@ def test_items_of_hosted_tools_are_reported_once():
         {"role": "user", "content": [{"type": "input_file", "filename": "a"}]},
         {"role": "user", "content": [{"type": "input_text", "text": 3}]},
         {"role": "user", "content": [{"type": "input_audio", "input_audio": 3}]},
+        {"role": "assistant", "content": [{"type": "input_image", "image_url": "u"}]},
+        {"role": "assistant", "content": [{"type": "input_file", "file_id": "f"}]},
+        {"role": "assistant", "content": [{"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}]},
         {"id": "msg_1"},
         {"type": "item_reference", "id": "msg_1"},
         {"type": "reasoning", "summary": 3},

@@ -12,7 +12,6 @@ import orjson
 from proxy.dialects.anthropic_messages.carried import RESULTS, THOUGHTS, Block, runs, unpack_blocks
 from proxy.dialects.anthropic_messages.content import Media, render_blocks, render_texts
 from proxy.dialects.items import Call, Output, Reply, Said, Thought, Turn
-from proxy.errors import BadRequest
 
 _LEGAL_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _ILLEGAL: Final = re.compile(r"[^A-Za-z0-9_-]")
@@ -127,9 +126,6 @@ class _Telling:
         for call, own in zip(calls, named, strict=True):
             waiting.setdefault(call.call_id, deque()).append(own)
         results = [self._result(output, waiting[output.call_id].popleft()) for output in turn.outputs]
-        for call_id, left in waiting.items():
-            if left:
-                raise BadRequest(f"No tool output found for function call {call_id}.", param="input")
         blocks = self._acts(turn, deque(named))
         # The format takes no message that ends with a thought.
         while blocks and blocks[-1]["type"] in THOUGHTS:

@@ -10,7 +10,6 @@ from proxy.dialects.gemini_generate_content.parts import render_parts
 from proxy.dialects.gemini_generate_content.profile import Profile
 from proxy.dialects.gemini_generate_content.state import SIGNATURE, Mark, State, read_state, sign_text
 from proxy.dialects.items import Call, Output, Part, Refusal, Reply, Said, Text, Thought, Turn
-from proxy.errors import BadRequest
 
 UNSIGNED: Final = "skip_thought_signature_validator"
 """The signature Google gives to calls that were not made by the model that is asked."""
@@ -30,12 +29,11 @@ class Dialogue(NamedTuple):
 
 
 def render_dialogue(turns: Sequence[Said | Turn], profile: Profile, generation: Generation) -> Dialogue:
-    """Render the turns in their order; BadRequest for content there is no place for, or calls without an output."""
+    """Render the turns in their order; BadRequest for content there is no place for."""
     system: Rendered = []
     contents: Rendered = []
     for turn in turns:
         if isinstance(turn, Turn):
-            _refuse_unanswered(turn, last=turn is turns[-1])
             contents.extend(_render_turn(turn, profile, generation))
             continue
         parts = render_parts(turn.parts, profile)
@@ -47,16 +45,6 @@ def render_dialogue(turns: Sequence[Said | Turn], profile: Profile, generation: 
     if not contents and system:
         return Dialogue([], [{"role": "user", "parts": system}])
     return Dialogue(system, contents)
-
-
-def _refuse_unanswered(turn: Turn, *, last: bool) -> None:
-    """Refuse calls without outputs, which nothing may follow, nor only some of them be answered."""
-    if last and not turn.outputs:
-        return
-    answered = {output.call_id for output in turn.outputs}
-    for act in turn.acts:
-        if isinstance(act, Call) and act.call_id not in answered:
-            raise BadRequest(f"No tool output found for function call {act.call_id}.", param="input")
 
 
 def _render_turn(turn: Turn, profile: Profile, generation: Generation) -> Iterator[dict[str, Any]]:

@@ -123,12 +123,12 @@ def test_reasoning_from_elsewhere_is_not_sent(reasoning):
 @pytest.mark.parametrize("text", [[], [{"role": "assistant", "content": ""}]])
 def test_reasoning_without_an_act_is_nothing(state, text):
     assert len(render([*user(say("x")), thought(state), *text])) == 1
-    assert len(render([*user(say("x")), thought(state), *text, call("a")])) == 2
+    assert len(render([*user(say("x")), thought(state), *text, call("a"), output("a")])) == 3
 
 
 def test_reasoning_and_text_keep_their_order():
     items = [thought({"thinking": "a"}), {"role": "assistant", "content": "b"}, thought({"thinking": "c"}), call("x")]
-    (message,) = render([*items])
+    message, _ = render([*items, output("x")])
     assert [part["type"] for part in message["content"]] == ["thinking", "text", "thinking"]
 
 
@@ -142,7 +142,7 @@ def test_calls_of_one_turn_share_a_message_and_are_answered_behind_it():
 
 
 def test_call_without_arguments_has_an_empty_object():
-    assert render([call("a", "")])[0]["tool_calls"][0]["function"]["arguments"] == "{}"
+    assert render([call("a", ""), output("a")])[0]["tool_calls"][0]["function"]["arguments"] == "{}"
 
 
 def test_custom_call_is_one_of_its_function():
@@ -196,8 +196,8 @@ def test_images_have_a_place_with_the_user_only(role):
     assert refused([{"role": role, "content": [say("x"), IMAGE]}]) == "input[0].content[1]"
 
 
-def test_documents_have_a_place_everywhere():
-    for role in ("system", "developer", "assistant"):
+def test_documents_have_a_place_in_instructions_too():
+    for role in ("system", "developer"):
         assert render([{"role": role, "content": [NOTES]}])[0]["content"] == "notes.txt:\né"
 
 
@@ -249,7 +249,7 @@ def histories(draw):
             call(f"c{next(ids)}", draw(st.sampled_from(["", "{}", '{"a":1}']))) for _ in range(draw(st.integers(0, 3)))
         ]
         outputs = [output(one["call_id"], draw(TEXT | PARTS)) for one in calls]
-        items += [*calls, *draw(st.permutations(outputs))[: draw(st.integers(0, 3))]]
+        items += [*calls, *draw(st.permutations(outputs))]
     return items
 
 
