@@ -141,18 +141,19 @@ class Delivery:
         return self._downstream.answer(answer.status, self._lines(answer), body)
 
     async def _read_up_to(self, answer: Answer, limit: int) -> bytes:
-        """Read a body to its end, or until there is more than `limit` of it."""
+        """Read a body to its end, or until there is more than `limit` of it; some keep it alive by white space."""
         body = answer.body
         if answer.body.is_eof() and answer.body.exception() is None:
             return body.read_nowait(-1)
         began = monotonic()
         pieces: list[bytes] = []
-        read = 0
+        read, idle = 0, self._services.upstreams[self._record.provider].timeouts.idle
         try:
-            async with asyncio.timeout(self._services.upstreams[self._record.provider].timeouts.idle):
+            async with asyncio.timeout(idle) as patience:
                 while not body.at_eof() and read <= limit:
                     pieces.append(await body.readany())
                     read += len(pieces[-1])
+                    patience.reschedule(answer.connection.loop.time() + idle)
         except TimeoutError as error:
             raise BadAnswer("The provider fell silent in the middle of its answer.") from error
         except FOREIGN as error:

@@ -7,7 +7,7 @@ import pytest
 from openai.types.responses import ResponseFailedEvent
 
 from tests.flows.calls import PLAIN, STREAMED, ask, create, log_lines, nothing_left, stream_ends, timed
-from tests.rig import scripts, wire
+from tests.rig import chat, scripts, wire
 from tests.rig.eventually import eventually
 from tests.rig.gateway import bearer, gateway
 from tests.rig.http1 import chunk
@@ -145,6 +145,39 @@ async def test_stream_goes_on_when_each_silence_is_short(upstream, valkey):
             gate.set()
         await answer.read()
     assert answer.body.replace(b": keep-alive\n\n", b"") == b"".join(pieces)
+
+
+@pytest.mark.parametrize("kind", ["openai-chat-compatible", "openrouter"])
+async def test_json_is_read_to_its_end_when_each_silence_is_short(kind, upstream, second_upstream, valkey):
+    """Some keep a connection alive by white space while the model thinks; a stream beside it tells how long."""
+    pieces = [b" "] * 5 + [orjson.dumps({**chat.completion(), **wire.response_object("gen-1")})]
+    gates = [asyncio.Event() for _ in pieces]
+
+    async def trickle(exchange):
+        await exchange.body()
+        await exchange.start(200, [("Content-Type", "application/json"), ("Transfer-Encoding", "chunked")])
+        for gate, piece in zip(gates, pieces, strict=True):
+            await exchange.send(chunk(piece))
+            await gate.wait()
+        await exchange.end_chunks()
+
+    upstream.on("POST", "*", trickle)
+    second_upstream.on("POST", "*", stalling_stream(b": begun\n\n", *wire.stream_events(wire.new_id())[:1]))
+    slow = timed(second_upstream, keep_alive_comment=0.05)["providers"]["main"]
+    providers = {"it": provider(upstream, kind=kind, timeouts={"idle": 0.3}), "clock": slow}
+    served = config(providers=providers, default_provider="it")
+    async with gateway(served, redis_url=valkey.url) as gw, gw.connect() as client, gw.connect() as beside:
+        headers = [*bearer(ALICE_KEY), ("x-tfy-provider-name", "clock")]
+        await beside.request("POST", "/v1/responses", headers=headers, json=STREAMED)
+        clock = await beside.answer()
+        await ask(client, PLAIN)
+        for number, gate in enumerate(gates, 1):
+            while clock.body.count(b": keep-alive\n\n") < 2 * number:
+                assert await clock.read_piece()
+            gate.set()
+        answer = await client.answer()
+        await answer.read()
+    assert (answer.status, answer.json()["status"]) == (200, "completed")
 
 
 @pytest.mark.parametrize("text", ["Hi.", HUGE], ids=["small", "large"])
