@@ -150,6 +150,11 @@ def read_input(items: Any, provider: str, model: str) -> Input:
     return Input(turns, tuple(reading.tools), reading.configuration, tuple(dict.fromkeys(reading.dropped)))
 
 
+def nothing_said() -> BadRequest:
+    """Return the error for an input in which there is nothing to answer."""
+    return BadRequest("This provider needs a message that is not empty.", param="input")
+
+
 def _group(read: Sequence[_Read]) -> tuple[Said | Turn, ...]:
     """Put the model's acts together and each output behind the acts that called for it."""
     waiting: dict[str, deque[Output]] = {}

@@ -11,7 +11,7 @@ import orjson
 
 from proxy.dialects.anthropic_messages.carried import RESULTS, THOUGHTS, Block, runs, unpack_blocks
 from proxy.dialects.anthropic_messages.content import Media, render_blocks, render_texts
-from proxy.dialects.items import Call, Output, Reply, Said, Thought, Turn
+from proxy.dialects.items import Call, Output, Reply, Said, Thought, Turn, nothing_said
 
 _LEGAL_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _ILLEGAL: Final = re.compile(r"[^A-Za-z0-9_-]")
@@ -47,9 +47,6 @@ def render_dialogue(turns: Sequence[Said | Turn], manner: Manner) -> Dialogue:
     """Render the turns; BadRequest, with the part as `param`, for content there is no place for."""
     leading = [turn for turn in takewhile(_instructs, turns) if isinstance(turn, Said)]
     rest = turns[len(leading) :]
-    if not rest and leading:
-        # A prompt alone is no dialogue: its last part is what there is to answer.
-        rest = [Said("user", leading.pop().parts)]
     system = [block for said in leading for block in render_texts(said.parts)]
     told = _Telling(manner, rest)
     for turn in rest:
@@ -57,7 +54,13 @@ def render_dialogue(turns: Sequence[Said | Turn], manner: Manner) -> Dialogue:
             told.hear(turn)
         else:
             told.reply(turn)
-    return Dialogue(system, told.end())
+    messages = told.end()
+    if not messages and system:
+        # A prompt alone is no dialogue: its last part is what there is to answer.
+        messages = [{"role": "user", "content": [system.pop()]}]
+    if not messages:
+        raise nothing_said()
+    return Dialogue(system, messages)
 
 
 def _instructs(turn: Said | Turn) -> bool:

@@ -9,7 +9,18 @@ import orjson
 
 from proxy.dialects.bedrock_converse.content import Documents
 from proxy.dialects.bedrock_converse.families import Profile
-from proxy.dialects.items import Call, Output, Part, Refusal, Reply, Said, Text, Thought, Turn
+from proxy.dialects.items import (
+    Call,
+    Output,
+    Part,
+    Refusal,
+    Reply,
+    Said,
+    Text,
+    Thought,
+    Turn,
+    nothing_said,
+)
 from proxy.errors import BadRequest
 
 Block = dict[str, Any]
@@ -67,7 +78,7 @@ class _Dialogue:
         if not messages and self.system:
             self._add("user", [self.system.pop()])
         if not messages:
-            raise BadRequest("This provider needs a message that is not empty.", param="input")
+            raise nothing_said()
         if messages[0]["role"] == "assistant" and not self._profile.opens:
             messages.insert(0, _message("user", [{"text": _FILLER}]))
         for message in messages:

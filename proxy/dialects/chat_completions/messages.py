@@ -5,7 +5,21 @@ from typing import Any, Final
 
 from proxy.dialects.chat_completions.assembly import DETAILS, SIGNATURE, TEXT_FIELDS, THINKING
 from proxy.dialects.chat_completions.profile import Media
-from proxy.dialects.items import Audio, Call, File, Image, Output, Part, Refusal, Reply, Said, Text, Thought, Turn
+from proxy.dialects.items import (
+    Audio,
+    Call,
+    File,
+    Image,
+    Output,
+    Part,
+    Refusal,
+    Reply,
+    Said,
+    Text,
+    Thought,
+    Turn,
+    nothing_said,
+)
 from proxy.dialects.media import read_file
 from proxy.errors import BadRequest
 
@@ -29,6 +43,8 @@ def render_messages(
             _add(messages, role, _render_content(turn.parts, media))
         else:
             messages.extend(_render_turn(turn, media, call_id))
+    if not messages:
+        raise nothing_said()
     return messages
 
 

@@ -9,7 +9,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from proxy.dialects.cohere_chat.assembly import PLAN, THINKING, text_in
-from proxy.dialects.items import Audio, Call, File, Image, Output, Part, Refusal, Reply, Said, Text, Thought, Turn
+from proxy.dialects.items import (
+    Audio,
+    Call,
+    File,
+    Image,
+    Output,
+    Part,
+    Refusal,
+    Reply,
+    Said,
+    Text,
+    Thought,
+    Turn,
+    nothing_said,
+)
 from proxy.dialects.media import read_image, read_text
 from proxy.errors import BadRequest
 
@@ -32,6 +46,8 @@ def render_messages(turns: Iterable[Said | Turn]) -> list[dict[str, Any]]:
             messages.append({"role": "user", "content": _render_content(turn.parts)})
         else:
             messages.append({"role": "system", "content": _render_text(turn.parts, "A system message")})
+    if not messages:
+        raise nothing_said()
     return messages
 
 

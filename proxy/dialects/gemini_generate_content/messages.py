@@ -9,7 +9,7 @@ from proxy.dialects.gemini_generate_content.generations import Generation
 from proxy.dialects.gemini_generate_content.parts import render_parts
 from proxy.dialects.gemini_generate_content.profile import Profile
 from proxy.dialects.gemini_generate_content.state import SIGNATURE, Mark, State, read_state, sign_text
-from proxy.dialects.items import Call, Output, Part, Refusal, Reply, Said, Text, Thought, Turn
+from proxy.dialects.items import Call, Output, Part, Refusal, Reply, Said, Text, Thought, Turn, nothing_said
 
 UNSIGNED: Final = "skip_thought_signature_validator"
 """The signature Google gives to calls that were not made by the model that is asked."""
@@ -29,7 +29,7 @@ class Dialogue(NamedTuple):
 
 
 def render_dialogue(turns: Sequence[Said | Turn], profile: Profile, generation: Generation) -> Dialogue:
-    """Render the turns in their order; BadRequest for content there is no place for."""
+    """Render the turns in their order; BadRequest for content there is no place for, or none."""
     system: Rendered = []
     contents: Rendered = []
     for turn in turns:
@@ -44,6 +44,8 @@ def render_dialogue(turns: Sequence[Said | Turn], profile: Profile, generation: 
             contents.append({"role": "user", "parts": parts or [{"text": ""}]})
     if not contents and system:
         return Dialogue([], [{"role": "user", "parts": system}])
+    if not contents:
+        raise nothing_said()
     return Dialogue(system, contents)
 
 

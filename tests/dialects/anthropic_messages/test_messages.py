@@ -282,7 +282,7 @@ ROUNDS = st.lists(st.sampled_from(["a", "b", "c|d", "a"]), min_size=1, max_size=
         st.just([call(one) for one in ids]), st.permutations([output(one) for one in ids]), PARTS
     ).map(lambda round_: [*round_[0], *({**one, "output": round_[2] or "ok"} for one in round_[1])])
 )
-HISTORY = st.lists(
+LEGAL = st.lists(
     st.one_of(
         PARTS.map(lambda parts: [user(parts)]),
         st.sampled_from(["system", "developer", "assistant"]).map(lambda role: [said("Text.", role)]),
@@ -292,6 +292,9 @@ HISTORY = st.lists(
     min_size=1,
     max_size=8,
 ).map(lambda runs: [item for run in runs for item in run])
+SPOKEN = st.sampled_from(["user", "assistant"]).map(lambda role: [said("Text.", role)])
+HISTORY = st.tuples(LEGAL, SPOKEN, st.booleans()).map(lambda one: one[1] + one[0] if one[2] else one[0] + one[1])
+"""One in which there is something to answer."""
 
 
 @settings(deadline=None, max_examples=50)
