@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
-from proxy.dialects.items import Said, Text, Turn, read_input
+from proxy.dialects.items import Said, Text, Turn, nothing_said, read_input
 from proxy.dialects.parameters import check_range, check_word
 from proxy.dialects.tools import Tools, read_tools
 from proxy.errors import BadRequest
@@ -126,7 +126,7 @@ def read_create(
     found = read_input([] if items is None else items, provider, model)
     instructions = _instructions(body)
     if not instructions and not found.turns:
-        raise BadRequest("There is no input to answer.", code="missing_required_parameter", param="input")
+        raise nothing_said()
     declared = body.get("tools")
     if declared is not None and not isinstance(declared, list):
         raise BadRequest("tools has to be a list.", param="tools")

@@ -152,7 +152,11 @@ def read_input(items: Any, provider: str, model: str) -> Input:
 
 def nothing_said() -> BadRequest:
     """Return the error for an input in which there is nothing to answer."""
-    return BadRequest("This provider needs a message that is not empty.", param="input")
+    return BadRequest(
+        "There is no input to answer: a message has to be there that is not empty.",
+        code="missing_required_parameter",
+        param="input",
+    )
 
 
 def _group(read: Sequence[_Read]) -> tuple[Said | Turn, ...]:
