@@ -9,7 +9,7 @@ import orjson
 
 from proxy.dialects.items import Said, Text, Turn, nothing_said, read_input
 from proxy.dialects.parameters import check_range, check_word
-from proxy.dialects.tools import Tools, read_tools
+from proxy.dialects.tools import Tools, read_tools, unread_members
 from proxy.errors import BadRequest
 
 
@@ -132,6 +132,7 @@ def read_create(
         raise BadRequest("tools has to be a list.", param="tools")
     listed = [(f"tools[{at}]", tool) for at, tool in enumerate(declared or ())]
     nested = {name: {**_object(body, name), **found.configuration.get(name, {})} for name in _NESTED}
+    tools = [*listed, *found.tools]
     settings, unknown = _read_settings(body, nested)
     return Create(
         body=body,
@@ -139,10 +140,10 @@ def read_create(
         model=model,
         stream=body.get("stream") is True,
         turns=(*instructions, *found.turns),
-        tools=read_tools([*listed, *found.tools], body.get("tool_choice"), hosted=hosted),
+        tools=read_tools(tools, body.get("tool_choice"), hosted=hosted),
         format=_read_format(nested["text"].get("format")),
         settings=settings,
-        dropped=(*found.dropped, *unknown),
+        dropped=(*found.dropped, *unknown, *unread_members(tools)),
     )
 
 

@@ -1,7 +1,7 @@
 """Reads a request's input: items as clients send and resend them, as typed parts in the order of a dialogue."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 import orjson
@@ -45,6 +45,7 @@ class File(NamedTuple):
     filename: str | None
     param: str
     cache: str | None = None
+    detail: str | None = None
 
 
 class Audio(NamedTuple):
@@ -148,6 +149,16 @@ def read_input(items: Any, provider: str, model: str) -> Input:
         reading.take(item, f"input[{at}]")
     turns = _group(reading.read)
     return Input(turns, tuple(reading.tools), reading.configuration, tuple(dict.fromkeys(reading.dropped)))
+
+
+def all_parts(turns: Iterable[Said | Turn]) -> Iterator[Part]:
+    """Yield the parts of everything that was said to the model, or returned to it."""
+    for turn in turns:
+        if isinstance(turn, Said):
+            yield from turn.parts
+        else:
+            for output in turn.outputs:
+                yield from output.parts
 
 
 def nothing_said() -> BadRequest:
@@ -344,7 +355,8 @@ def _read_file(part: Mapping[str, Any], param: str) -> File:
     if sum(source is not None for source in sources) != 1:
         raise BadRequest("A file needs one of file_data, file_url and file_id.", param=param)
     filename = _optional(part, "filename", param)
-    return File(sources[0], sources[1], sources[2], filename, param, _read_breakpoint(part))
+    detail = _optional(part, "detail", param)
+    return File(sources[0], sources[1], sources[2], filename, param, _read_breakpoint(part), detail)
 
 
 def _read_breakpoint(part: Mapping[str, Any]) -> str | None:

@@ -3,9 +3,13 @@
 from typing import Any, Final
 
 from proxy.dialects.create import Create
+from proxy.dialects.items import Audio, File, Image, Refusal, all_parts
 
 _HONOURED: Final = frozenset({"metadata", "reasoning.summary"})
 """Settings the gateway honours itself: metadata is said back, what there is of reasoning is always told."""
+
+
+_AUTO: Final = "auto"
 
 
 class Remaining:
@@ -31,6 +35,16 @@ class Remaining:
         if not create.tools.hosted:
             # It limits the calls of hosted tools, and there are none.
             self.take("max_tool_calls")
+
+    def drop_hints(self, create: Create, details: frozenset[str], *, caches: bool = False) -> None:
+        """Report what parts ask for beside their content: to be seen in a detail not among these, to be cached."""
+        for part in all_parts(create.turns):
+            if isinstance(part, Image) and part.detail not in (None, _AUTO, *details):
+                self.drop("input.input_image.detail")
+            if isinstance(part, File) and part.detail not in (None, _AUTO):
+                self.drop("input.input_file.detail")
+            if not caches and not isinstance(part, Refusal | Audio) and part.cache is not None:
+                self.drop("input.prompt_cache_breakpoint")
 
     def dropped(self) -> tuple[str, ...]:
         """Return the names of everything that was not rendered."""

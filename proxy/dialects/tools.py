@@ -22,6 +22,13 @@ _SCHEMA_OF_CUSTOM: Final[Mapping[str, Any]] = {
 }
 
 
+_OWN_TYPES: Final = ("function", "custom", "namespace")
+_READ_MEMBERS: Final = frozenset(
+    {"description", "execution", "format", "function", "name", "parameters", "strict", "tools", "type"}
+)
+_WITHOUT_EFFECT: Final[Mapping[str, Any]] = {"allowed_callers": ["direct"], "async": False, "defer_loading": False}
+
+
 class Tool(NamedTuple):
     """A tool the client executes, as a function: `name` is what the provider calls it, `own_name` the client.
 
@@ -93,6 +100,16 @@ def read_tools(declared: Iterable[tuple[str, Any]], choice: Any, *, hosted: froz
                 others.append(found)
     everything = Tools(tuple(functions.values()), tuple(others), Choice("auto"))
     return everything._replace(choice=_read_choice(choice, everything, hosted))
+
+
+def unread_members(declared: Iterable[tuple[str, Any]]) -> list[str]:
+    """Return what is asked of the client's own tools that none of the formats has, such as `tools.defer_loading`."""
+    own = [tool for _, tool in declared if isinstance(tool, dict) and tool.get("type") in _OWN_TYPES]
+    spaces = [tool["tools"] for tool in own if tool["type"] == "namespace" and isinstance(tool.get("tools"), list)]
+    within = [tool for space in spaces for tool in space if isinstance(tool, dict)]
+    members = [member for tool in (*own, *within) for member in tool.items() if member[0] not in _READ_MEMBERS]
+    unread = [name for name, value in members if value not in (None, _WITHOUT_EFFECT.get(name))]
+    return [f"tools.{name}" for name in dict.fromkeys(unread)]
 
 
 def upstream_names(param: str, declared: Iterable[Any]) -> list[str]:

@@ -57,3 +57,21 @@ def test_limit_on_hosted_calls_is_reported_only_where_there_are_hosted_tools():
         left = Remaining(create)
         left.drop_hosted(create)
         assert left.dropped() == dropped
+
+
+def test_hints_of_parts_are_reported_where_there_is_no_place_for_them():
+    image = {"type": "input_image", "image_url": "u", "detail": "original"}
+    file = {"type": "input_file", "file_url": "u", "detail": "low"}
+    text = {"type": "input_text", "text": "x", "prompt_cache_breakpoint": {"mode": "explicit"}}
+    create = create_of(
+        input=[
+            {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c", "output": [image, file]},
+            {"role": "user", "content": [text, {**image, "detail": "auto"}, {**file, "detail": None}]},
+        ]
+    )
+    named = ("input.input_image.detail", "input.input_file.detail", "input.prompt_cache_breakpoint")
+    for details, caches, reported in ((set(), False, named), ({"original"}, True, named[1:2])):
+        left = Remaining(create)
+        left.drop_hints(create, frozenset(details), caches=caches)
+        assert left.dropped() == reported

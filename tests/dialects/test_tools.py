@@ -1,6 +1,6 @@
 import pytest
 
-from proxy.dialects.tools import Choice, read_tools, upstream_name
+from proxy.dialects.tools import Choice, read_tools, unread_members, upstream_name
 from proxy.errors import BadRequest
 
 WEATHER = {"type": "function", "name": "weather", "parameters": {"type": "object"}, "strict": True, "description": "d"}
@@ -154,3 +154,20 @@ def test_hosted_tool_with_a_counterpart_can_be_forced():
     tools = read(SEARCH, choice={"type": "web_search"}, hosted=frozenset({"web_search"}))
     assert tools.choice == Choice("required", ("web_search",), named=True)
     assert read(SEARCH, choice="required", hosted=frozenset({"web_search"})).choice == Choice("required")
+
+
+def test_what_no_format_has_of_a_tool_is_named():
+    plain = {
+        "type": "function",
+        "name": "f",
+        "strict": None,
+        "defer_loading": None,
+        "async": False,
+        "allowed_callers": ["direct"],
+    }
+    asking = {"type": "custom", "name": "c", "defer_loading": True, "async": True}
+    space = {"type": "namespace", "name": "n", "tools": [{"name": "g", "output_schema": {}}, 3]}
+    hosted = {"type": "web_search", "filters": {}}
+    declared = [("tools", tool) for tool in (plain, asking, space, hosted, 3)]
+    assert unread_members(declared) == ["tools.defer_loading", "tools.async", "tools.output_schema"]
+    assert unread_members([("tools", plain), ("tools", {"type": "namespace", "name": "n", "tools": None})]) == []

@@ -1,6 +1,6 @@
 """Renders the parts of messages as content blocks."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -19,11 +19,10 @@ CACHED: Final = "cache_control"
 
 
 class Media(NamedTuple):
-    """What can be named instead of sent: by URL, by the id of a file. `drop` reports what is not rendered."""
+    """What can be named instead of sent: by URL, by the id of a file."""
 
     urls: bool
     file_ids: bool
-    drop: Callable[[str], None]
 
 
 def render_blocks(parts: Iterable[Part], media: Media) -> list[dict[str, Any]]:
@@ -76,8 +75,6 @@ def _render_text(part: Part) -> dict[str, Any]:
 
 
 def _render_image(image: Image, media: Media) -> dict[str, Any]:
-    if image.detail not in (None, "auto"):
-        media.drop("input.input_image.detail")
     if image.file_id is not None:
         return {"type": "image", "source": _named(image.file_id, image.param, media)}
     data = read_image(image)

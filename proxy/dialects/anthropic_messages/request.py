@@ -86,12 +86,13 @@ def _render_body(create: Create, profile: Profile, left: Remaining) -> _Asked:
     tools = render_tools(create, profile, model, left)
     thinking = _render_thinking(create, model, max_tokens, left)
     manner = Manner(
-        media=Media(profile.urls, profile.file_ids, left.drop),
+        media=Media(profile.urls, profile.file_ids),
         system_turns=profile.system_turns and model.system_turns,
         thoughts=not thinking.off,
         prefill=model.prefill and not thinking.active and create.format.type == "text",
         tools=names_of(tools),
     )
+    left.drop_hints(create, frozenset(), caches=True)
     dialogue = render_dialogue(create.turns, manner)
     mark_cache(dialogue, left)
     body: dict[str, Any] = {"model": create.model} if profile.names_model else {}

@@ -53,6 +53,7 @@ def _path(model: str, operation: str) -> str:
 
 
 def _render_body(create: Create, profile: Profile, left: Remaining) -> dict[str, Any]:
+    left.drop_hints(create, frozenset())
     system, messages = render_messages(create.turns, profile)
     tools = render_tool_config(create, profile, left)
     effort = _render_effort(create, profile, left)

@@ -24,6 +24,7 @@ from proxy.dialects.media import read_file
 from proxy.errors import BadRequest
 
 _SHOWN_BELOW: Final = "What this call returned is shown below."
+DETAILS_OF_IMAGES: Final = frozenset({"auto", "high", "low"})
 _PARAGRAPH: Final = "\n\n"
 
 
@@ -152,7 +153,7 @@ def _render_image(image: Image, media: Media) -> dict[str, Any]:
     if not media.images:
         raise BadRequest("This provider takes no images.", param=image.param)
     url: dict[str, Any] = {"url": image.url}
-    if image.detail in ("low", "high", "auto"):
+    if image.detail in DETAILS_OF_IMAGES:
         url["detail"] = image.detail
     return {"type": "image_url", "image_url": url}
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 import orjson
 
 from proxy.dialects.base import Rendered
-from proxy.dialects.chat_completions.messages import render_messages
+from proxy.dialects.chat_completions.messages import DETAILS_OF_IMAGES, render_messages
 from proxy.dialects.chat_completions.profile import Profile
 from proxy.dialects.chat_completions.tools import fit_schema, render_tools
 from proxy.dialects.create import Create, Format
@@ -38,6 +38,7 @@ def render_request(create: Create, profile: Profile) -> Rendered:
         if profile.asks_for_usage:
             body["stream_options"] = {"include_usage": True}
     left = Remaining(create)
+    left.drop_hints(create, DETAILS_OF_IMAGES)
     body |= render_tools(create, profile, left)
     body |= _render_format(create.format, profile, left)
     body |= _render_settings(left, profile)

@@ -28,7 +28,7 @@ from proxy.dialects.media import read_image, read_text
 from proxy.errors import BadRequest
 
 _SHOWN_BELOW: Final = "What this call returned is shown below."
-_DETAILS: Final = frozenset({"auto", "high", "low"})
+DETAILS: Final = frozenset({"auto", "high", "low"})
 
 
 def fetches(part: Image | File) -> bool:
@@ -154,7 +154,7 @@ def _render_image(image: Image) -> dict[str, Any]:
         raise BadRequest("This provider keeps no files: send the image itself.", param=f"{image.param}.file_id")
     data = read_image(image)
     url = {"url": image.url if data is None else f"data:{data.type};base64,{data.encoded}"}
-    return {"type": "image_url", "image_url": url | ({"detail": image.detail} if image.detail in _DETAILS else {})}
+    return {"type": "image_url", "image_url": url | ({"detail": image.detail} if image.detail in DETAILS else {})}
 
 
 def _read_document(file: File) -> str:

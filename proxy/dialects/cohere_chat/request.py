@@ -7,7 +7,7 @@ from typing import Any, Final
 import orjson
 
 from proxy.dialects.base import Rendered
-from proxy.dialects.cohere_chat.messages import render_messages
+from proxy.dialects.cohere_chat.messages import DETAILS, render_messages
 from proxy.dialects.cohere_chat.schemas import fit_schema
 from proxy.dialects.create import Create, Format
 from proxy.dialects.remaining import Remaining
@@ -45,6 +45,7 @@ def render_request(create: Create, profile: Profile) -> Rendered:
     if create.stream:
         body["stream"] = True
     left = Remaining(create)
+    left.drop_hints(create, DETAILS)
     body |= _render_tools(create, left)
     body |= _render_format(create.format)
     body |= _render_settings(left, profile)
@@ -59,7 +60,7 @@ def _render_tools(create: Create, left: Remaining) -> dict[str, Any]:
     offered, mode = create.tools.offered(), create.tools.choice.mode
     if not offered or not _are_compatible(create.format, mode):
         return {}
-    if parallel is False:
+    if parallel is False and mode != "none":
         left.drop("parallel_tool_calls")
     strict = _are_strict(offered, left)
     rendered: dict[str, Any] = {"tools": [_render_tool(tool, strict=strict) for tool in offered]}

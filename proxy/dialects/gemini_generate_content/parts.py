@@ -1,14 +1,14 @@
 """Renders text, images, documents and sound as parts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from proxy.dialects.gemini_generate_content.profile import Profile, media_type
-from proxy.dialects.items import File, Image, Part, Refusal, Said, Text, Turn
+from proxy.dialects.items import File, Image, Part, Refusal, Said, Text, Turn, all_parts
 from proxy.dialects.media import Data, is_remote, read_file, read_image
 from proxy.errors import BadRequest
 
-_RESOLUTIONS: Final = {
+RESOLUTIONS: Final[Mapping[str, str]] = {
     "low": "MEDIA_RESOLUTION_LOW",
     "high": "MEDIA_RESOLUTION_HIGH",
     "original": "MEDIA_RESOLUTION_HIGH",
@@ -41,18 +41,9 @@ def fetches(part: Image | File, profile: Profile) -> bool:
 
 def render_resolution(turns: Iterable[Said | Turn]) -> str | None:
     """Render the detail images are asked to be seen in: the highest, as a request has one for all."""
-    details = {part.detail for part in _all_parts(turns) if isinstance(part, Image)}
+    details = {part.detail for part in all_parts(turns) if isinstance(part, Image)}
     asked = next((detail for detail in ("original", "high") if detail in details), None)
-    return _RESOLUTIONS.get(asked or ("low" if details == {"low"} else ""))
-
-
-def _all_parts(turns: Iterable[Said | Turn]) -> Iterable[Part]:
-    for turn in turns:
-        if isinstance(turn, Said):
-            yield from turn.parts
-        else:
-            for output in turn.outputs:
-                yield from output.parts
+    return RESOLUTIONS.get(asked or ("low" if details == {"low"} else ""))
 
 
 def _render_image(image: Image, profile: Profile) -> dict[str, Any]:

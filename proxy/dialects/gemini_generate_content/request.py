@@ -10,7 +10,7 @@ from proxy.dialects.base import Rendered
 from proxy.dialects.create import Create, Format
 from proxy.dialects.gemini_generate_content.generations import generation_of, render_effort
 from proxy.dialects.gemini_generate_content.messages import render_dialogue
-from proxy.dialects.gemini_generate_content.parts import render_resolution
+from proxy.dialects.gemini_generate_content.parts import RESOLUTIONS, render_resolution
 from proxy.dialects.gemini_generate_content.profile import Profile
 from proxy.dialects.gemini_generate_content.schemas import fit_schema
 from proxy.dialects.gemini_generate_content.tools import render_tools
@@ -54,6 +54,7 @@ def _render_body(create: Create, profile: Profile) -> tuple[dict[str, Any], Rema
     generation = generation_of(create.model)
     system, contents = render_dialogue(create.turns, profile, generation)
     left = Remaining(create)
+    left.drop_hints(create, frozenset(RESOLUTIONS))
     body: dict[str, Any] = {"contents": contents}
     if system:
         body["systemInstruction"] = {"parts": system}

@@ -44,7 +44,7 @@ def render_tools(create: Create, profile: Profile, generation: Generation, left:
             if tool.get("type") in HOSTED:
                 left.drop(f"tools.{tool.get('type')}")
         offered, combined = offered._replace(hosted=()), False
-    if parallel is False and offered.functions:
+    if parallel is False and offered.functions and choice.mode != "none":
         left.drop("parallel_tool_calls")
     return _render(create, offered, generation, left, combined=combined)
 
@@ -92,6 +92,9 @@ def _render(
         calling = _render_choice(choice, offered.functions, generation)
         if calling:
             config["functionCallingConfig"] = calling
+        elif any(tool.strict for tool in offered.functions):
+            # They can be held to their schemas all together only.
+            left.drop("tools.strict")
     elif choice.mode == "required":
         # Only functions can be forced; a hosted tool is the only thing there is to be used.
         left.drop("tool_choice")
