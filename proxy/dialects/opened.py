@@ -21,7 +21,6 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
     "parallel_tool_calls": True,
     "presence_penalty": 0.0,
     "reasoning": {"effort": None, "summary": None},
-    "service_tier": "default",
     "store": True,
     "temperature": 1.0,
     "text": {"format": {"type": "text"}},
@@ -49,6 +48,8 @@ def open_response(context: Context) -> dict[str, Any]:
         "model": context.create.model,
         **echoed,
         "tools": [_render_tool(tool) for tool in echoed["tools"]],
+        # The tier that was used, which only the provider can tell, not the one that was asked for.
+        "service_tier": "default",
         "output": [],
         "usage": None,
     }

@@ -29,6 +29,7 @@ def test_request_is_said_back():
     body = {"input": "Hi", **asked, "tools": tools, "reasoning": {"effort": "low"}, "text": {"verbosity": "low"}}
     opened = open_response(context_of(body))
     assert {name: opened[name] for name in asked} == {**asked, "top_p": 1.0}
+    assert open_response(context_of({**body, "service_tier": "flex"}))["service_tier"] == "default"
     assert opened["reasoning"] == {"effort": "low", "summary": None}
     assert opened["text"] == {"format": {"type": "text"}, "verbosity": "low"}
     assert opened["tools"][0] == {**tools[0], "description": None, "parameters": None, "strict": None}
