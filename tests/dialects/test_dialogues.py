@@ -81,6 +81,14 @@ def test_dialogue_is_refused(dialect, case):
     assert (error.status, error.param) == (400, param)
 
 
+@pytest.mark.parametrize("dialect", [name for name in SPOKEN if name != "chat_completions"])
+@pytest.mark.parametrize("role", ["system", "developer"])
+def test_picture_in_instructions_is_refused_where_they_are_text(dialect, role):
+    error = refusal(dialect, input=[{"role": role, "content": [PIXEL]}, USER])
+    assert error is not None
+    assert error.param == "input[0].content[0]"
+
+
 @EACH_DIALECT
 def test_items_nobody_knows_are_reported(dialect):
     items = [USER, {"type": "mcp_call", "id": "m"}, {"type": "thing"}]

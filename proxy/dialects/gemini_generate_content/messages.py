@@ -6,10 +6,11 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from proxy.dialects.gemini_generate_content.generations import Generation
-from proxy.dialects.gemini_generate_content.parts import render_parts
+from proxy.dialects.gemini_generate_content.parts import render_part, render_parts
 from proxy.dialects.gemini_generate_content.profile import Profile
 from proxy.dialects.gemini_generate_content.state import SIGNATURE, Mark, State, read_state, sign_text
 from proxy.dialects.items import Call, Output, Part, Refusal, Reply, Said, Text, Thought, Turn, nothing_said
+from proxy.errors import BadRequest
 
 UNSIGNED: Final = "skip_thought_signature_validator"
 """The signature Google gives to calls that were not made by the model that is asked."""
@@ -39,6 +40,7 @@ def render_dialogue(turns: Sequence[Said | Turn], profile: Profile, generation: 
         parts = render_parts(turn.parts, profile)
         # Contents know no such role: an instruction in the midst of the dialogue keeps its place instead.
         if turn.role != "user" and not contents:
+            _refuse_media(turn.parts, profile)
             system.extend(parts)
         elif parts or turn.role == "user":
             contents.append({"role": "user", "parts": parts or [{"text": ""}]})
@@ -47,6 +49,14 @@ def render_dialogue(turns: Sequence[Said | Turn], profile: Profile, generation: 
     if not contents:
         raise nothing_said()
     return Dialogue(system, contents)
+
+
+def _refuse_media(parts: Iterable[Part], profile: Profile) -> None:
+    """Refuse what is not told as text where there is a place for text only."""
+    for part in parts:
+        if "text" not in render_part(part, profile):
+            where = getattr(part, "param", "input")
+            raise BadRequest("With this provider a system message holds text only.", param=where)
 
 
 def _render_turn(turn: Turn, profile: Profile, generation: Generation) -> Iterator[dict[str, Any]]:
