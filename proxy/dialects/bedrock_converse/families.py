@@ -28,6 +28,8 @@ class Profile:
     """Renders a summary where no effort is asked for."""
     sampling: bool = True
     """Whether temperature and top_p are accepted."""
+    samples_both: bool = True
+    """Whether they are so at once."""
     named: bool = False
     """Whether one tool can be forced by its name; otherwise it is the only one offered."""
     strict: bool = False
@@ -53,15 +55,16 @@ _CLAUDE: Final = Profile(
     beside_results=frozenset({"text", "image"}),
     opens=True,
 )
-_CLAUDE_4_5: Final = replace(_CLAUDE, effort=claude_budget, strict=True, serial=True)
+_CLAUDE_4_5: Final = replace(_CLAUDE, effort=claude_budget, strict=True, serial=True, samples_both=False)
 _ALONE: Final[frozenset[str]] = frozenset()
 
 _FAMILIES: Final[tuple[tuple[tuple[str, ...], Profile], ...]] = (
     (("claude-v", "claude-instant", "claude-3-5", "claude-3-haiku", "claude-3-opus", "claude-3-sonnet"), _CLAUDE),
     (
-        ("claude-3-7", "claude-opus-4-1", "claude-opus-4-2", "claude-sonnet-4-2"),
+        ("claude-3-7", "claude-opus-4-2", "claude-sonnet-4-2"),
         replace(_CLAUDE, effort=claude_budget),
     ),
+    (("claude-opus-4-1",), replace(_CLAUDE, effort=claude_budget, samples_both=False)),
     (("claude-haiku-4-5", "claude-opus-4-5", "claude-sonnet-4-5"), _CLAUDE_4_5),
     (("claude-opus-4-6", "claude-sonnet-4-6"), replace(_CLAUDE_4_5, effort=first_adaptive_effort)),
     (("claude-",), replace(_CLAUDE_4_5, effort=adaptive_effort, summary=adaptive_summary, sampling=False)),

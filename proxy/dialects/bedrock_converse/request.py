@@ -17,8 +17,8 @@ from proxy.dialects.remaining import Remaining
 from proxy.errors import BadRequest
 
 _HEADERS: Final = (("Content-Type", "application/json"),)
-_INFERENCE: Final = {"max_output_tokens": "maxTokens", "temperature": "temperature", "top_p": "topP"}
-_SAMPLING: Final = frozenset({"temperature", "top_p"})
+_SAMPLING: Final = {"temperature": "temperature", "top_p": "topP"}
+_HOTTEST: Final = 1
 _TIERS: Final = frozenset({"default", "flex", "priority"})
 _METADATA_KEY: Final = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{1,256}")
 _METADATA_VALUE: Final = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{0,256}")
@@ -61,7 +61,7 @@ def _render_body(create: Create, profile: Profile, left: Remaining) -> dict[str,
     body = {
         "messages": messages,
         "system": system,
-        "inferenceConfig": _render_inference(left, samples=profile.sampling and not thinks),
+        "inferenceConfig": _render_inference(left, profile, samples=profile.sampling and not thinks),
         **tools,
         "outputConfig": _render_format(create.format),
         "additionalModelRequestFields": {**tools.get("additionalModelRequestFields", {}), **effort},
@@ -71,10 +71,22 @@ def _render_body(create: Create, profile: Profile, left: Remaining) -> dict[str,
     return {name: value for name, value in body.items() if value}
 
 
-def _render_inference(left: Remaining, *, samples: bool) -> dict[str, Any]:
-    """Render what bounds and steers the output; where sampling is not steered, it stays to be reported."""
-    known = {name: own for name, own in _INFERENCE.items() if samples or name not in _SAMPLING}
-    return {own: value for name, own in known.items() if (value := left.take(name)) is not None}
+def _render_inference(left: Remaining, profile: Profile, *, samples: bool) -> dict[str, Any]:
+    """Render what bounds and steers the output; what of the sampling is not as asked for is reported."""
+    limit = left.take("max_output_tokens")
+    given = {name: value for name in _SAMPLING if (value := left.take(name)) is not None}
+    kept = dict(given) if samples else {}
+    if len(kept) > 1 and not profile.samples_both:
+        kept.pop("top_p" if given["temperature"] != 1 else "temperature")
+    if kept.get("temperature", 0) > _HOTTEST:
+        # The API's own range ends at 2.
+        kept["temperature"] = _HOTTEST
+    for name, value in given.items():
+        # One is what either is where nobody says.
+        if value not in (1, kept.get(name)):
+            left.drop(name)
+    rendered = {_SAMPLING[name]: value for name, value in kept.items()}
+    return rendered if limit is None else {"maxTokens": limit, **rendered}
 
 
 def _render_effort(create: Create, profile: Profile, left: Remaining) -> Mapping[str, Any]:

@@ -112,12 +112,28 @@ def test_summary_alone_is_asked_for_where_it_would_not_be_told():
 
 
 def test_claude_that_thinks_is_not_steered():
-    sampling = {"temperature": 0.5, "top_p": 1, "max_output_tokens": 9000}
+    sampling = {"temperature": 0.5, "top_p": 0.9, "max_output_tokens": 9000}
     body, rendered = render(CLAUDE, reasoning={"effort": "low"}, **sampling)
     assert (body["inferenceConfig"], set(rendered.dropped)) == ({"maxTokens": 9000}, {"temperature", "top_p"})
-    body, rendered = render(CLAUDE, **sampling)
-    assert (body["inferenceConfig"]["temperature"], rendered.dropped) == (0.5, ())
     assert set(render(NEWEST, **sampling)[1].dropped) == {"temperature", "top_p"}
+    assert render(NEWEST, temperature=1, top_p=1)[1].dropped == ()
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "sent", "dropped"),
+    [
+        (OTHER, {"temperature": 0.5, "top_p": 0.9}, {"temperature": 0.5, "topP": 0.9}, ()),
+        (OTHER, {"temperature": 1.5}, {"temperature": 1}, ("temperature",)),
+        (CLAUDE, {"temperature": 0.5, "top_p": 0.9}, {"temperature": 0.5}, ("top_p",)),
+        (CLAUDE, {"temperature": 0.5, "top_p": 1}, {"temperature": 0.5}, ()),
+        (CLAUDE, {"temperature": 1, "top_p": 0.9}, {"topP": 0.9}, ()),
+        (CLAUDE, {"top_p": 0.9}, {"topP": 0.9}, ()),
+    ],
+)
+def test_sampling_is_what_the_service_and_the_model_take(model, asked, sent, dropped):
+    """The service takes a temperature of one at most, and Claude since 4.1 refuses both at once."""
+    body, rendered = render(model, **asked)
+    assert (body["inferenceConfig"], rendered.dropped) == (sent, dropped)
 
 
 def test_further_fields_stand_together():
