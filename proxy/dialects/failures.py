@@ -1,5 +1,6 @@
 """Reads what providers call an error into the API's terms: the status, type, code and message a client is told."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -24,6 +25,13 @@ _TYPES: Final = {
     429: ("rate_limit_error", "rate_limit_exceeded"),
 }
 """Error type and code for a status, where the provider has none of its own."""
+_TOO_LONG: Final = re.compile(
+    r"maximum context length|context length exceeded|exceeds? the [a-z' ]*context (size|length|window)"
+    r"|input token count.{0,40} exceeds the maximum number of tokens",
+    re.IGNORECASE,
+)
+"""How servers say that a prompt does not fit: of their own codes hardly two are the same, and clients act on this."""
+_THROTTLED: Final = 429
 _SERVER_ERROR: Final = ("server_error", "server_error")
 _CLIENTS_FAULT: Final = range(400, 500)
 _ERROR_STATUSES: Final = range(400, 600)
@@ -59,11 +67,17 @@ def read_failure(value: Any, status: int = 502) -> Failure:
             break
     type_, code = classify(status)
     own_type, own_code, param = error.get("type"), error.get("code"), error.get("param")
+    message = _message(value, nested, error)[:MAX_MESSAGE]
+    if status != _THROTTLED and _TOO_LONG.search(message):
+        code = "context_length_exceeded"
+    elif isinstance(own_code, str) and own_code and not own_code.isdigit():
+        # A number, be it written as text, is a status or one of the provider's own.
+        code = own_code
     return Failure(
         status=status,
         type=own_type if isinstance(own_type, str) and own_type else type_,
-        code=own_code if isinstance(own_code, str) and own_code else code,
-        message=_message(value, nested, error)[:MAX_MESSAGE] or f"The provider answered with status {status}.",
+        code=code,
+        message=message or f"The provider answered with status {status}.",
         param=param if isinstance(param, str) else None,
     )
 

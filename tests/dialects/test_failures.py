@@ -75,6 +75,34 @@ def test_own_type_code_and_parameter_count():
     assert parse_error(429, orjson.dumps({"error": error})) == Failure(429, "quota", "slow_down", "m", "input[0]")
 
 
+@pytest.mark.parametrize("code", ["1500", "400"])
+def test_number_is_no_code(code):
+    assert parse_error(400, orjson.dumps({"message": "m", "code": code})).code == "invalid_prompt"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            {"code": 400, "type": "exceed_context_size_error"},
+            "request (9 tokens) exceeds the available context size (8)",
+        ),
+        (
+            {"code": "invalid_request_error"},
+            "This model's maximum context length is 8 tokens. However, you requested 9",
+        ),
+        ({"code": "3051"}, "Prompt contains 9 tokens, too large for model with 8 maximum context length"),
+        ({"code": 400}, "The input token count (9) exceeds the maximum number of tokens allowed (8)."),
+    ],
+)
+def test_prompt_that_does_not_fit_is_told_by_one_code(error, said):
+    """Before a stream, and in it, where there is no status."""
+    for status in (400, 502):
+        failure = read_failure({"error": {**error, "message": said}}, status)
+        assert (failure.code, failure.message) == ("context_length_exceeded", said)
+    assert read_failure({"error": {"message": said}}, 429).code == "rate_limit_exceeded"
+
+
 @pytest.mark.parametrize("member", ["status", "status_code", "code"])
 def test_own_status_counts_for_more(member):
     failure = read_failure({"error": {"message": "m", member: 429}}, 502)
