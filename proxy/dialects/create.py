@@ -159,6 +159,10 @@ def _refuse_unservable(body: Mapping[str, Any]) -> None:
     for name, nothing in _REFUSED.items():
         if body.get(name) not in (None, nothing):
             raise BadRequest(f"{name} is not available with this provider.", param=name)
+    options = body.get("prompt_cache_options")
+    if isinstance(options, dict) and options.get("prewarm") not in (None, False):
+        # It asks for no output at all.
+        raise BadRequest("prewarm is not available with this provider.", param="prompt_cache_options.prewarm")
 
 
 def _as_items(own: Any) -> list[Any]:

@@ -85,6 +85,7 @@ def test_configuration_in_the_input_overrides_the_request():
         ({"conversation": "conv_1"}, "conversation"),
         ({"prompt": {"id": "p"}}, "prompt"),
         ({"moderation": {"model": "m"}}, "moderation"),
+        ({"prompt_cache_options": {"prewarm": True}}, "prompt_cache_options.prewarm"),
         ({"instructions": ["x"]}, "instructions"),
         ({"tools": {}}, "tools"),
         ({"include": 5}, "include"),

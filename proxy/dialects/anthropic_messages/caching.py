@@ -20,6 +20,8 @@ def mark_cache(dialogue: Dialogue, left: Remaining) -> None:
         _mark_end(dialogue, str(options.get("ttl") or "") or ("24h" if retention == "24h" else ""))
     if retention == "24h":
         left.drop("prompt_cache_retention")
+    if options.get("comparison_response_id") is not None:
+        left.drop("prompt_cache_options.comparison_response_id")
     marked = [block for block in _blocks(dialogue) if CACHED in block]
     for block in marked[:-_MOST_MARKS]:
         del block[CACHED]
