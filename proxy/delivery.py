@@ -85,7 +85,8 @@ class Delivery:
         """
         record = self._record
         record.status = answer.status
-        record.upstream_request_id = answer.headers.get("x-request-id", "")
+        named = find(answer.raw_headers, b"x-request-id") or b""
+        record.upstream_request_id = upstream.redact(named).decode("utf-8", "replace")
         if answer.status >= FIRST_ERROR:
             return await self._pass_on_error(upstream, answer)
         if answer.status >= FIRST_REDIRECT:
@@ -113,7 +114,7 @@ class Delivery:
     async def _pass_on_error(self, upstream: Upstream, answer: Answer) -> Written:
         """Pass a provider's error on as it is, whatever its shape, but for credentials it repeats."""
         body = await self._read_up_to(answer, WHOLE_BODY)
-        self._record.error_type = upstream.kind.parse_error(body).code or str(answer.status)
+        self._record.error_type = upstream.kind.parse_error(upstream.redact(body)).code or str(answer.status)
         if not answer.body.at_eof():
             tap = upstream.redacting()
             head = self._downstream.head(answer.status, self._lines(answer), None)

@@ -117,3 +117,36 @@ async def test_bytes_of_a_success_are_untouched_even_where_they_spell_a_credenti
     upstream.on("POST", "/v1/responses", scripts.sse_answer(events))
     async with gateway(config(upstream), redis_url=valkey.url) as gw:
         assert (await create(gw, STREAMED)).body == b"".join(events)
+
+
+@pytest.mark.parametrize("kind", ["openai", "openrouter", "gemini", "anthropic", "cohere", "bedrock", "vertex"])
+async def test_no_credential_that_a_provider_repeats_is_logged_or_counted(kind, upstream, valkey, capfd, monkeypatch):
+    secrets = ["canary-of-a-session-token", "canary-of-a-secret-key"]
+    for name, value in zip(("AWS_SESSION_TOKEN", "AWS_SECRET_ACCESS_KEY"), secrets, strict=True):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIA")
+    repeated = []
+
+    async def script(exchange):
+        await exchange.body()
+        sent = {name.lower(): value for name, value in upstream.requests[-1].headers}
+        names = ("authorization", "x-api-key", "x-goog-api-key", "x-amz-security-token")
+        repeated.extend(sent[name] for name in names if name in sent)
+        said = " ".join(repeated)
+        body = orjson.dumps({"error": {"message": said, "code": said, "type": said}, "__type": said, "message": said})
+        head = [("x-request-id", said), ("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+        await exchange.start(401, head)
+        await exchange.send(body)
+
+    upstream.on("POST", "*", script)
+    own = {"bedrock": {"region": "r"}, "vertex": {"project": "p"}}.get(kind, {})
+    key = {} if kind == "bedrock" else {"api_key": UPSTREAM_KEY}
+    provider = {"kind": kind, "base_url": upstream.url, **own, **key}
+    async with gateway(config(providers={"it": provider}), redis_url=valkey.url) as gw:
+        answer = await create(gw, PLAIN)
+        told = [answer.body.decode(), str(answer.headers), await gw.exposition()]
+    told.append(capfd.readouterr().out)
+    assert answer.status == 401
+    assert repeated
+    for secret in (*secrets, *(said.removeprefix("Bearer ") for said in repeated)):
+        assert not any(secret in text for text in told)
