@@ -18,6 +18,9 @@ server, hand out what they have until about then."""
 PAUSE = 1.0
 """Seconds between two attempts to obtain credentials, whatever came of the first."""
 
+PATIENCE = 30.0
+"""Seconds a request waits for credentials: a library may have no time-out of its own where it runs a program."""
+
 _CODE = re.compile(r"[A-Za-z][A-Za-z_.]{0,63}")
 
 Clock = Callable[[], float]
@@ -65,10 +68,11 @@ class Lease(Generic[T]):
     A renewal that fails leaves them in use until they expire, and is tried again by a later request.
     """
 
-    def __init__(self, source: Source[T], clock: Clock, report: Report) -> None:
+    def __init__(self, source: Source[T], clock: Clock, report: Report, *, patience: float = PATIENCE) -> None:
         self._source = source
         self._clock = clock
         self._report = report
+        self._patience = patience
         # A thread apart: one that waits for a silent endpoint must not be one that names are resolved in.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="credentials")
         self._held: Held[T] | None = None
@@ -85,7 +89,9 @@ class Lease(Generic[T]):
             self._renewal = asyncio.create_task(self._renew())
         if self._valid() is None and self._renewal is not None:
             # A request that goes away while it waits must not end the wait of the others.
-            await asyncio.wait({self._renewal})
+            done, _ = await asyncio.wait({self._renewal}, timeout=self._patience)
+            if not done:
+                self._report(f"nothing has come within {self._patience:g} s")
         held = self._valid()
         if held is None:
             raise InternalError("The provider's credentials cannot be obtained.", code="no_credentials")

@@ -1,6 +1,7 @@
 """The lease, as each scheme uses it against a real endpoint: one asks for all, ahead of time, and nobody is held up."""
 
 import asyncio
+import threading
 
 import pytest
 
@@ -170,6 +171,23 @@ async def test_value_that_has_expired_already_is_none_and_says_why():
     assert "clocks" in reports[0]
     source.clock.ahead = PAUSE
     assert await lease.get() == 2
+    await lease.close()
+
+
+async def test_request_waits_so_long_and_no_longer_for_what_does_not_come():
+    """A program that the environment names may hang; the renewal goes on and may yet come to something."""
+    source, going, reports = Scripted(3600), threading.Event(), []
+    obtain = source.obtain
+    source.obtain = lambda: going.wait() and obtain()
+    lease = Lease(source, source.clock, reports.append, patience=0.05)
+    try:
+        with pytest.raises(InternalError):
+            await lease.get()
+    finally:
+        going.set()
+    await eventually(lambda: source.obtained)
+    assert await lease.get() == 1
+    assert reports == ["nothing has come within 0.05 s"]
     await lease.close()
 
 
