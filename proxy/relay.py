@@ -18,7 +18,7 @@ from proxy.tap import Tap
 from proxy.upstream import Answer
 
 TERMINAL_GRACE = 5.0
-"""Seconds of silence behind the terminal event after which a stream that the provider keeps open has ended."""
+"""Seconds behind the terminal event after which a stream that the provider keeps open, silent or not, has ended."""
 
 
 class Outcome(Enum):
@@ -134,7 +134,9 @@ class Relay:
             chunk = answer.take()
             if not chunk:
                 break
-            self._received = now = monotonic()
+            now = monotonic()
+            if not self._ending:
+                self._received = now
             block = tap.feed(chunk, now)
             if tap.identified:
                 self._wait_for_binding(block)

@@ -12,6 +12,7 @@ from tests.rig import scripts, wire
 from tests.rig.client import comments
 from tests.rig.eventually import eventually, standstill
 from tests.rig.gateway import bearer, gateway
+from tests.rig.http1 import chunk
 from tests.rig.settings import ALICE_KEY, config
 
 SLOW_REDIS = {"ack_timeout": 20}
@@ -230,6 +231,30 @@ async def test_terminal_event_closes_the_stream_when_the_provider_does_not(upstr
         assert await stream_ends(gw) == {"completed": 2}
     gate.set()
     assert [request.connection for request in upstream.requests] == [1, 2]
+
+
+async def test_terminal_event_closes_the_stream_also_when_the_provider_goes_on_saying_nothing(
+    upstream, valkey, monkeypatch
+):
+    """Comments that keep a connection alive are no reason to keep the client."""
+    monkeypatch.setattr("proxy.relay.TERMINAL_GRACE", 0.2)
+    events = wire.stream_events(wire.new_id())
+
+    async def script(exchange):
+        await exchange.body()
+        await exchange.start(200, [("Content-Type", "text/event-stream"), ("Transfer-Encoding", "chunked")])
+        await exchange.send(*map(chunk, events))
+        while not exchange.closed.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(exchange.closed.wait(), 0.05)
+            exchange.write(chunk(b": still here\n\n"))
+
+    upstream.on("POST", "/v1/responses", script)
+    async with gateway(config(upstream), redis_url=valkey.url) as gw:
+        answer = await asyncio.wait_for(create(gw, STREAMED), 5)
+        await nothing_left(gw, upstream)
+    assert answer.end == "complete"
+    assert answer.body.replace(b": still here\n\n", b"") == b"".join(events)
 
 
 async def test_provider_has_time_for_what_follows_the_terminal_event(upstream, valkey):
