@@ -59,7 +59,12 @@ class App:
         self._log = Log(_write_lines, time.time)
         self._metrics = Metrics(providers=config.providers, models=_configured_models(config))
         self._bindings = Bindings(
-            redis_url, config.bindings, metrics=self._metrics, log=self._log, clock=time.monotonic
+            redis_url,
+            config.bindings,
+            metrics=self._metrics,
+            log=self._log,
+            clock=time.monotonic,
+            kept_days=config.archive.ttl_days,
         )
         self._archive = Archive(redis_url, config.archive, metrics=self._metrics, log=self._log, clock=time.monotonic)
         self._fetcher = Fetcher(config.fetch)

@@ -20,7 +20,7 @@ from proxy.config import ArchiveConfig
 from proxy.errors import BadRequest, PayloadTooLarge, StoreUnavailable
 from proxy.logs import Log
 from proxy.metrics import Metrics
-from proxy.redisline import Command, RedisLink, checked, hashed_key
+from proxy.redisline import BOUND, Command, RedisLink, checked, hashed_key
 from proxy.redisqueue import DOWN, FOREIGN, UP, Names, RedisQueue, Write
 
 OPERATIONS = ("keep", "read", "forget")
@@ -314,7 +314,8 @@ class Archive:
             return _record(queued.value)
         commands: list[Command] = [("HMGET", key, HEAD, *names)]
         if refresh:
-            commands.append(("EXPIRE", key, self._ttl))
+            # Nobody finds a response that is no longer bound.
+            commands += [("EXPIRE", each, self._ttl) for each in (key, hashed_key(BOUND, response_id))]
         values = (await self._ask("read", commands))[0]
         if isinstance(values, ResponseError):
             return None

@@ -13,7 +13,7 @@ from proxy.config import BindingsConfig
 from proxy.errors import BindingsUnavailable
 from proxy.logs import Log
 from proxy.metrics import Metrics
-from proxy.redisline import Command, RedisLink, checked, hashed_key
+from proxy.redisline import BOUND, Command, RedisLink, checked, hashed_key
 from proxy.redisqueue import DOWN, FOREIGN, UP, Names, RedisQueue, Write
 
 BATCH = 256
@@ -56,11 +56,14 @@ class Binding(NamedTuple):
 
 def key_of(response_id: str) -> bytes:
     """Return the Redis key of an id."""
-    return hashed_key(b"b", response_id)
+    return hashed_key(BOUND, response_id)
 
 
 class Bindings:
-    """The bindings of one process. `clock` returns seconds; `run` has to run for writes to happen."""
+    """The bindings of one process. `clock` returns seconds; `run` has to run for writes to happen.
+
+    What the gateway itself keeps is bound for as long as it is kept, `kept_days`, where that is told.
+    """
 
     def __init__(
         self,
@@ -70,9 +73,11 @@ class Bindings:
         metrics: Metrics,
         log: Log,
         clock: Callable[[], float],
+        kept_days: float | None = None,
     ) -> None:
         self._config = config
-        self._ttl = max(1, int(config.ttl_days * 86_400))
+        self._ttl = _seconds(config.ttl_days)
+        self._kept_ttl = self._ttl if kept_days is None else _seconds(kept_days)
         self._metrics = metrics
         self._clock = clock
         # A plain dict would search its first entry behind all those deleted before it.
@@ -202,7 +207,7 @@ class Bindings:
             if foreign:
                 self._known.pop(key, None)
             elif write.value is not None and isinstance(before, bytes) and before != write.value:
-                again.append(("SET", key, write.value, "EX", self._ttl))
+                again.append(("SET", key, write.value, "EX", self._ttl_of(write.value)))
         if again:
             checked(await self._link.ask(again))
         return answers
@@ -210,7 +215,14 @@ class Bindings:
     def _command(self, key: bytes, write: Write[bytes]) -> Command:
         if write.value is None:
             return ("DEL", key)
-        return ("SET", key, write.value, "NX", "GET", "EX", self._ttl)
+        return ("SET", key, write.value, "NX", "GET", "EX", self._ttl_of(write.value))
+
+    def _ttl_of(self, packed: bytes) -> int:
+        return self._kept_ttl if packed[1] & KEPT else self._ttl
+
+
+def _seconds(days: float) -> int:
+    return max(1, int(days * 86_400))
 
 
 def _same_tenant(before: bytes, value: bytes) -> bool:

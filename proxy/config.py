@@ -174,6 +174,7 @@ class BindingsConfig(Section):
     """How long the gateway remembers who owns a response, and what it does about ids it never saw."""
 
     ttl_days: Annotated[float, Field(gt=0, le=3650)] = 30
+    """Of a response that its provider keeps; one that the gateway keeps is bound for as long as that."""
     unknown: Literal["refuse", "forward"] | None = None
     """Unset: forward where there is one tenant, refuse where there are more."""
     without_redis: Literal["refuse", "trust_header"] = "refuse"

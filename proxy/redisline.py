@@ -21,6 +21,9 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 Command = tuple[str | bytes | int, ...]
 
+BOUND = b"b"
+"""Prefix of the keys under which it is said whose an id is."""
+
 
 class _Group(NamedTuple):
     """Commands under way: how many, the replies there are, and who waits for all of them."""

@@ -137,6 +137,22 @@ async def test_chain_is_told_to_the_provider_from_its_beginning(replicas, upstre
     assert [messages[at]["content"] for at in (0, 2, 3, 4)] == ["hello", "Rain", "It rains.", "Sure?"]
 
 
+async def test_response_is_found_for_as_long_as_it_is_kept(upstream, valkey):
+    """However long ids of others are remembered; what is continued, and all before it, lives on."""
+    says(upstream, "One", "Two", "Three")
+    lives = {"archive": {"ttl_days": 2}, "bindings": {"ttl_days": 1}}
+    async with gateway(keeping(upstream, **lives), redis_url=valkey.url) as gw:
+        first = (await create(gw, PLAIN)).json()["id"]
+        second = (await create(gw, {**PLAIN, "previous_response_id": first})).json()["id"]
+        keys = valkey.keys()
+        assert {key[:1] for key in keys} == {b"a", b"b"}
+        assert all(valkey.run("TTL", key) > 90_000 for key in keys)
+        for key in keys:
+            valkey.run("EXPIRE", key, "100")
+        await create(gw, {**PLAIN, "previous_response_id": second})
+    assert all(valkey.run("TTL", key) > 90_000 for key in keys)
+
+
 async def test_chain_ends_where_one_of_it_was_deleted(replicas, upstream):
     one, _ = replicas
     says(upstream, "One", "Two")
