@@ -7,7 +7,7 @@ import orjson
 
 from proxy.dialects.base import Context
 from proxy.dialects.chat_completions.citations import Source, marks_in, render_citation
-from proxy.dialects.events import EventWriter, Reason
+from proxy.dialects.events import EventWriter, ItemStatus, Reason
 from proxy.dialects.output import Call, Message, Reasoning
 from proxy.dialects.reasoning import seal
 from proxy.dialects.translator import Malformed
@@ -66,10 +66,10 @@ class Assembly:
 
     def settle(self, reason: Reason | None) -> None:
         """Close what is open, as the choice has ended."""
-        self._end_reasoning()
         if self._details:
             self._reflecting()
-            self._end_reasoning()
+        # What is cut short is the last item.
+        self._end_reasoning("completed" if reason is None else "incomplete")
         self._cite()
         self.writer.settle(reason)
         self._message = None
@@ -152,7 +152,7 @@ class Assembly:
             elif value is not None:
                 last[name] = value
 
-    def _end_reasoning(self) -> None:
+    def _end_reasoning(self, status: ItemStatus = "completed") -> None:
         reasoning = self._reasoning
         if reasoning is None:
             return
@@ -162,7 +162,7 @@ class Assembly:
             state = {DETAILS: self._details}
         if state:
             reasoning.encrypted_content = seal(create.provider, create.model, state)
-        reasoning.close()
+        reasoning.close(status)
         self._reasoning, self._state, self._details = None, {}, []
 
     def _end_message(self) -> None:

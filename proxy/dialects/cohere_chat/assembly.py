@@ -6,7 +6,7 @@ from typing import Any, Final
 import orjson
 
 from proxy.dialects.base import Context
-from proxy.dialects.events import EventWriter, Reason
+from proxy.dialects.events import EventWriter, ItemStatus, Reason
 from proxy.dialects.output import Call, Message, Reasoning
 from proxy.dialects.reasoning import seal
 from proxy.dialects.translator import Malformed
@@ -102,7 +102,8 @@ class Assembly:
 
     def settle(self, reason: Reason | None) -> None:
         """Close what is open, as the message has ended."""
-        self._end_reasoning()
+        # What is cut short is the last item.
+        self._end_reasoning("completed" if reason is None else "incomplete")
         self.writer.settle(reason)
 
     def _end_all(self) -> None:
@@ -113,13 +114,13 @@ class Assembly:
             self._message.close()
             self._message = None
 
-    def _end_reasoning(self) -> None:
+    def _end_reasoning(self, status: ItemStatus = "completed") -> None:
         reasoning = self._reasoning
         if reasoning is None:
             return
         create = self._context.create
         reasoning.encrypted_content = seal(create.provider, create.model, {self._kind: "".join(self._pieces)})
-        reasoning.close()
+        reasoning.close(status)
         self._reasoning, self._pieces = None, []
 
 
