@@ -78,6 +78,10 @@ _EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _WORDS: Final[Mapping[str, tuple[str, ...]]] = {"reasoning.effort": _EFFORTS}
 """The words of those that have a few: what a word nobody knows asks for, no provider can be told."""
 
+_MAX_PAIRS: Final = 16
+_MAX_KEY: Final = 64
+_MAX_VALUE: Final = 512
+
 _READ_ELSEWHERE = frozenset({"include", "input", "instructions", "model", "reasoning", "text", "tool_choice", "tools"})
 _GATEWAYS_OWN = frozenset({"previous_response_id", "store", "stream", "stream_options"})
 _REFUSED: Final[Mapping[str, Any]] = {
@@ -227,7 +231,19 @@ def _typed(name: str, given: Any) -> Any:
         check_range(name, given, "decimal" if wanted is float else "integer", *_RANGES[name])
     if name in _WORDS:
         check_word(name, given, _WORDS[name])
+    if name == "metadata":
+        _check_metadata(given)
     return given
+
+
+def _check_metadata(pairs: Mapping[str, Any]) -> None:
+    """Refuse what the API itself does not keep: it is said back."""
+    if len(pairs) > _MAX_PAIRS:
+        raise BadRequest(f"metadata has more than {_MAX_PAIRS} pairs.", param="metadata")
+    for key, value in pairs.items():
+        if not isinstance(value, str) or len(key) > _MAX_KEY or len(value) > _MAX_VALUE:
+            limits = f"keys of up to {_MAX_KEY} characters and texts of up to {_MAX_VALUE}"
+            raise BadRequest(f"metadata holds {limits}.", param="metadata")
 
 
 def _read_format(value: Any) -> Format:

@@ -22,7 +22,6 @@ _HOTTEST: Final = 1
 _TIERS: Final = frozenset({"default", "flex", "priority"})
 _METADATA_KEY: Final = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{1,256}")
 _METADATA_VALUE: Final = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{0,256}")
-_MAX_METADATA: Final = 16
 _COUNTED: Final = frozenset({"messages", "system", "toolConfig", "additionalModelRequestFields"})
 _PROFILE: Final = re.compile(r"(?:arn:.*:inference-profile/)?(?:apac|global|us-gov|[a-z]{2})\.(.+)")
 """The name of a cross-region inference profile: a region's, and the model's."""
@@ -109,16 +108,13 @@ def _render_format(format_: Format) -> dict[str, Any]:
 
 
 def _render_metadata(left: Remaining) -> dict[str, str]:
-    """Render what of the metadata is within the service's narrower limits."""
+    """Render what of the metadata is within the service's narrower limits; all of it is said back anyway."""
     given = left.take("metadata") or {}
-    fitting = [(key, value) for key, value in given.items() if _fits(key, value)][:_MAX_METADATA]
-    if len(fitting) < len(given):
-        left.drop("metadata")
-    return dict(fitting)
+    return {key: value for key, value in given.items() if _fits(key, value)}
 
 
-def _fits(key: str, value: Any) -> bool:
-    return bool(_METADATA_KEY.fullmatch(key) and isinstance(value, str) and _METADATA_VALUE.fullmatch(value))
+def _fits(key: str, value: str) -> bool:
+    return bool(_METADATA_KEY.fullmatch(key) and _METADATA_VALUE.fullmatch(value))
 
 
 def _render_tier(left: Remaining) -> dict[str, str]:
