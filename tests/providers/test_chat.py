@@ -140,7 +140,7 @@ TURNS = st.lists(
 @settings(deadline=None, max_examples=40)
 @given(TURNS, st.sampled_from(CHAT), st.sampled_from([None, *EVERY_EFFORT]))
 def test_any_legal_history_renders_to_a_request_the_official_types_accept(turns, kind, level):
-    items = list(itertools.chain.from_iterable(turns))
+    items = [{"role": "user", "content": "Hi"}, *itertools.chain.from_iterable(turns)]
     body, _ = render(kind, input=items, tools=[TOOL], **({"reasoning": {"effort": level}} if level else {}))
     called = [made["id"] for message in body["messages"] for made in message.get("tool_calls") or []]
     assert called == [message["tool_call_id"] for message in body["messages"] if message["role"] == "tool"]
