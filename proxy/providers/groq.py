@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from proxy.dialects.chat_completions import EVERY_EFFORT, Media, Profile, efforts
+from proxy.errors import BadRequest
 from proxy.providers.base import STATELESS, Fitted, Kind, always, chat
 
 _TAKEN: Final = frozenset(
@@ -32,11 +33,18 @@ _TAKEN: Final = frozenset(
     }
 )
 _NESTED: Final = {"reasoning": frozenset({"effort"}), "text": frozenset({"format"})}
+_REFUSED: Final = ("moderation", "prompt")
 _ITEMS: Final = frozenset({"function_call", "function_call_output", "message"})
 
 
 def fit_request(body: dict[str, Any]) -> Fitted:
-    """Leave out what Groq refuses, and write the rest as it wants it: no ids, a nested tool choice, outputs as text."""
+    """Leave out what Groq refuses, and write the rest as it wants it: no ids, a nested tool choice, outputs as text.
+
+    Raises BadRequest for what the answer would be another one without.
+    """
+    for name in _REFUSED:
+        if body.get(name) is not None:
+            raise BadRequest(f"{name} is not available with this provider.", param=name)
     fitted = {name: value for name, value in body.items() if name in _TAKEN and value is not None}
     dropped = [name for name, value in body.items() if name not in _TAKEN and value not in (None, [], {}, False)]
     for name, known in _NESTED.items():
@@ -73,9 +81,11 @@ def _fit_item(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _text(content: Any) -> Any:
-    """Return content as text, where it is a list of texts."""
+    """Return content as text, where it is a list of texts. Raises BadRequest for anything else in the list."""
     if not isinstance(content, list):
         return content
+    if not all(isinstance(part, dict) and ("text" in part or "refusal" in part) for part in content):
+        raise BadRequest("This provider takes text only from tools and the assistant.", param="input")
     return "\n".join(str(part.get("text") or part.get("refusal") or "") for part in _objects(content))
 
 
