@@ -210,8 +210,10 @@ def _read_allowed(choice: Mapping[str, Any], tools: Tools, hosted: frozenset[str
     # A tool the provider cannot have anyway is no hindrance as long as it is not the only way out.
     own = {"function", "custom", *(tool.kind for tool in tools.functions)}
     known = [entry for entry in listed if entry["type"] in own or entry["type"] in hosted]
-    if listed and not known and mode == "required":
-        _find(listed[0], tools, hosted)
+    if not known and mode == "required":
+        if listed:
+            _find(listed[0], tools, hosted)
+        raise BadRequest("A tool call is required, but no tool is allowed.", param="tool_choice.tools")
     return Choice(mode, tuple(_find(entry, tools, hosted) for entry in known))
 
 

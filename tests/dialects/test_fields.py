@@ -184,6 +184,15 @@ def test_hosted_tool_is_sent_or_named_and_refused_where_it_is_forced(dialect, ki
 
 
 @pytest.mark.parametrize("dialect", SPOKEN)
+def test_choice_that_leaves_no_tool_is_refused_where_one_has_to_be_called(dialect):
+    choice = {"type": "allowed_tools", "mode": "required", "tools": []}
+    forced = refusal(dialect, tools=[TOOL], tool_choice=choice)
+    assert forced is not None
+    assert forced.param == "tool_choice.tools"
+    assert send(dialect, tools=[TOOL], tool_choice={**choice, "mode": "auto"}) == send(dialect)
+
+
+@pytest.mark.parametrize("dialect", SPOKEN)
 @pytest.mark.parametrize("kind", OWN_TOOLS)
 def test_tool_of_the_client_is_a_function_wherever_it_is_declared(dialect, kind):
     declared, dropped = send(dialect, tools=[OWN_TOOLS[kind]])
