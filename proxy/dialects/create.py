@@ -92,7 +92,13 @@ _REFUSED: Final[Mapping[str, Any]] = {
     "prompt": None,
 }
 """Fields that would change what the response is or where it goes, each with the value that asks for nothing."""
-_WITHOUT_EFFECT = {"truncation": "disabled", "service_tier": "auto", "reasoning.mode": "standard"}
+_WITHOUT_EFFECT: Final = {
+    "reasoning.context": "auto",
+    "reasoning.mode": "standard",
+    "service_tier": "auto",
+    "text.verbosity": "medium",
+    "truncation": "disabled",
+}
 _LOGPROBS = "message.output_text.logprobs"
 _INCLUDABLE = (
     _LOGPROBS,

@@ -38,6 +38,7 @@ def test_former_name_of_a_setting_stands_for_it():
 
 def test_settings_that_ask_for_nothing_are_none():
     nothing = {"truncation": "disabled", "service_tier": "auto", "background": False, "store": True, "include": []}
+    nothing |= {"reasoning": {"context": "auto", "mode": "standard"}, "text": {"verbosity": "medium"}}
     create = read(**nothing, previous_response_id="resp_1", stream_options={"include_obfuscation": False})
     assert create.settings == {}
     assert create.dropped == ()
