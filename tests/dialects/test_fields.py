@@ -207,3 +207,34 @@ def test_changed_configuration_is_as_if_it_had_been_asked_for(dialect):
     asked = {"reasoning": {"effort": "high"}, "text": {"format": FORMAT}}
     item = {"type": "configuration_update", **asked}
     assert send(dialect, input=[item, {"role": "user", "content": "Hi"}]) == send(dialect, **asked)
+
+
+PIXEL = {"type": "input_image", "image_url": "data:image/png;base64,iVBORw0KGgo="}
+NOTE = {"type": "input_file", "filename": "a.txt", "file_data": "data:text/plain;base64,aGk="}
+BREAKPOINT = {"prompt_cache_breakpoint": {"mode": "explicit"}}
+HINTS = {
+    "input.input_image.detail": (PIXEL, {"detail": "original"}, {"gemini_generate_content"}),
+    "input.input_file.detail": (NOTE, {"detail": "high"}, set()),
+    "input.prompt_cache_breakpoint": ({"type": "input_text", "text": "Hi"}, BREAKPOINT, {"anthropic_messages"}),
+}
+"""What a part may ask for: the part, the hint, and the dialects that have a place for it."""
+
+
+@pytest.mark.parametrize("dialect", SPOKEN)
+@pytest.mark.parametrize("hint", HINTS)
+def test_hint_of_a_part_is_sent_or_named(dialect, hint):
+    part, asked, known = HINTS[hint]
+    plain, _ = send(dialect, input=[{"role": "user", "content": [part]}])
+    body, dropped = send(dialect, input=[{"role": "user", "content": [{**part, **asked}]}])
+    assert (body != plain, dropped) == ((True, ()) if dialect in known else (False, (hint,)))
+
+
+@pytest.mark.parametrize("dialect", SPOKEN)
+def test_strictness_is_sent_or_named(dialect):
+    """Some can hold a model to all schemas or to none."""
+    strict = {**TOOL, "name": "g", "parameters": SCHEMA, "strict": True}
+    for tools in ([strict], [TOOL, strict]):
+        loose = [{**tool, "strict": False} for tool in tools]
+        told, dropped = send(dialect, tools=tools)
+        assert (told != send(dialect, tools=loose)[0]) is (dropped == ())
+        assert dropped in ((), ("tools.strict",))
