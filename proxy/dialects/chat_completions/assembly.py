@@ -203,7 +203,8 @@ class Assembly:
 
     def _call_part(self, part: Mapping[str, Any], function: Mapping[str, Any]) -> None:
         name, call_id = str(function.get("name") or ""), str(part.get("id") or "")
-        key = part.get("index")
+        given = part.get("index")
+        key = given if isinstance(given, int | str) else None
         known = self._calls.get(self._latest if key is None else key)
         if name and (known is None or (call_id and call_id != known[0]) or key is None):
             self._end_reasoning()
@@ -248,11 +249,11 @@ def _read_logprobs(value: Any) -> Sequence[Mapping[str, Any]]:
     content = value.get("content") if isinstance(value, dict) else None
     if not isinstance(content, list):
         return ()
-    return [
-        {**_token(entry), "top_logprobs": [_token(top) for top in entry.get("top_logprobs") or () if _is_token(top)]}
-        for entry in content
-        if _is_token(entry)
-    ]
+    return [{**_token(entry), "top_logprobs": _top(entry.get("top_logprobs"))} for entry in content if _is_token(entry)]
+
+
+def _top(value: Any) -> list[Mapping[str, Any]]:
+    return [_token(top) for top in value if _is_token(top)] if isinstance(value, list) else []
 
 
 def _is_token(entry: Any) -> bool:

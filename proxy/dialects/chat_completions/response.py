@@ -24,7 +24,7 @@ def parse_response(body: bytes, context: Context) -> dict[str, Any] | Failure:
     choice = _first_choice(value)
     if choice is None:
         return read_failure(value) if isinstance(value, dict) and value.get("error") else _BAD_ANSWER
-    if choice.get("error") or choice.get("finish_reason") in FAILED:
+    if choice.get("error") or str(choice.get("finish_reason")) in FAILED:
         return read_failure(choice)
     try:
         return _assemble(value, choice, context)

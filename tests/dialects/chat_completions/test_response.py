@@ -8,7 +8,16 @@ from proxy.dialects.base import Failure
 from proxy.dialects.chat_completions.response import parse_response
 from proxy.dialects.chat_completions.stream import ChatTranslator
 from tests.dialects.chat_completions.recorded import WHOLE, content_of
-from tests.dialects.oracle import calls_of, citations_of, context_of, reasoning_of, refusal_of, text_of
+from tests.dialects.oracle import (
+    calls_of,
+    citations_of,
+    context_of,
+    read_events,
+    reasoning_of,
+    refusal_of,
+    text_of,
+    translate,
+)
 
 
 def body_of(message, finish="stop", **members):
@@ -96,6 +105,18 @@ def test_choice_that_failed_is_a_failure():
 def test_answer_that_contradicts_itself_is_a_bad_one():
     nameless = {"tool_calls": [{"id": "c", "function": {"arguments": "{}"}}]}
     assert parse_response(body_of(nameless), context_of()).code == "upstream_bad_answer"
+
+
+@pytest.mark.parametrize("wrong", [[], {}, 5, True])
+def test_value_of_the_wrong_type_is_passed_over(wrong):
+    token = {"token": "a", "logprob": -1, "bytes": None, "top_logprobs": wrong}
+    said = {"content": "a", "tool_calls": [{"index": wrong, "id": "c", "function": {"name": "f", "arguments": "{}"}}]}
+    choice = {"message": said, "finish_reason": wrong, "logprobs": {"content": [token]}}
+    response = parse_response(orjson.dumps({"choices": [choice]}), context_of())
+    assert (response["status"], text_of(response), calls_of(response)) == ("completed", "a", [("f", "{}")])
+    chunk = orjson.dumps({"choices": [{**choice, "delta": said}]})
+    stream = translate(ChatTranslator(context_of()), b"data: %b\n\ndata: [DONE]\n\n" % chunk, 1 << 20)
+    assert calls_of(read_events(stream)[-1]["response"]) == [("f", "{}")]
 
 
 def test_old_function_call_is_a_call():
