@@ -68,16 +68,7 @@ class App:
         )
         self._archive = Archive(redis_url, config.archive, metrics=self._metrics, log=self._log, clock=time.monotonic)
         self._fetcher = Fetcher(config.fetch)
-        self._upstreams = {
-            name: Upstream(
-                name,
-                REGISTRY[provider.kind],
-                _located(provider, sandbox_url),
-                config.limits,
-                report=_reporter(self._log, name),
-            )
-            for name, provider in config.providers.items()
-        }
+        self._upstreams = _upstreams(config, self._log, sandbox_url)
         keys, router = Keys(config.keys), Router(config)
         ownership = Ownership(self._bindings, keys, router, config.bindings)
         services = Services(
@@ -186,6 +177,15 @@ def warm_up() -> None:
     """Compile what the first request would have to compile: the scanners' patterns."""
     EnvelopeScanner().feed(b'{"model":"m"}')
     ObjectScanner(JSON_FIELDS).feed(b'{"id":"i"}')
+
+
+def _upstreams(config: Config, log: Log, sandbox_url: str | None) -> dict[str, Upstream]:
+    return {
+        name: Upstream(
+            name, REGISTRY[provider.kind], _located(provider, sandbox_url), config.limits, report=_reporter(log, name)
+        )
+        for name, provider in config.providers.items()
+    }
 
 
 def _located(provider: ProviderConfig, sandbox_url: str | None) -> ProviderConfig:
