@@ -85,8 +85,9 @@ class Delivery:
         """
         record = self._record
         record.status = answer.status
-        named = find(answer.raw_headers, b"x-request-id") or b""
-        record.upstream_request_id = upstream.redact(named).decode("utf-8", "replace")
+        named = find(answer.raw_headers, b"x-request-id")
+        if named is not None:
+            record.upstream_request_id = upstream.redact(named).decode("utf-8", "replace")
         if answer.status >= FIRST_ERROR:
             return await self._pass_on_error(upstream, answer)
         if answer.status >= FIRST_REDIRECT:
@@ -131,21 +132,19 @@ class Delivery:
         tap = JsonTap(self._record, splice, max_depth=self._services.config.limits.max_json_depth)
         if not answer.body.is_eof() and (self._background or not 0 < _announced(answer) <= WHOLE_BODY):
             return await self._relay_body(answer, tap)
-        body = await self._read_up_to(answer, WHOLE_BODY)
-        body = tap.whole(body)
+        body = tap.whole(_complete(answer) or await self._read_up_to(answer, WHOLE_BODY))
         if tap.cut_short and not answer.framed:
             raise loss(Outcome.CUT)
         if tap.identified:
             await self._bind()
-        await self._confirm()
+        if self._call.forgets:
+            await self._confirm()
         answer.release()
         return self._downstream.answer(answer.status, self._lines(answer), body)
 
     async def _read_up_to(self, answer: Answer, limit: int) -> bytes:
         """Read a body to its end, or until there is more than `limit` of it; some keep it alive by white space."""
         body = answer.body
-        if answer.body.is_eof() and answer.body.exception() is None:
-            return body.read_nowait(-1)
         began = monotonic()
         pieces: list[bytes] = []
         read, idle = 0, self._services.upstreams[self._record.provider].timeouts.idle
@@ -171,7 +170,8 @@ class Delivery:
         if outcome is Outcome.WHOLE and tap.cut_short and not answer.framed:
             outcome = Outcome.CUT
         if outcome is Outcome.WHOLE:
-            await self._confirm()
+            if self._call.forgets:
+                await self._confirm()
             answer.release()
             if not downstream.head_sent:
                 return downstream.answer(answer.status, self._lines(answer), b"")
@@ -288,7 +288,7 @@ class Delivery:
 
     async def _confirm(self) -> None:
         """Forget a binding once the provider has confirmed that what it leads to is gone."""
-        if self._call.forgets and self._call.id is not None:
+        if self._call.id is not None:
             await self._services.bindings.forget(self._call.id)
 
 
@@ -303,6 +303,12 @@ def loss(outcome: Outcome) -> GatewayError:
     """Make the error for a body that was lost before any of it was passed on."""
     _, message = LOSSES[outcome]
     return Draining(message, retry_after=1) if outcome is Outcome.STOPPED else BadAnswer(message)
+
+
+def _complete(answer: Answer) -> bytes:
+    """Return an answer's body where it has come with its head; else nothing."""
+    body = answer.body
+    return body.read_nowait(-1) if body.is_eof() and body.exception() is None else b""
 
 
 def _announced(answer: Answer) -> int:
