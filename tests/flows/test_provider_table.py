@@ -111,6 +111,7 @@ PROVIDERS = {
     "cerebras": chat_face("cerebras", "/v1", "gpt-oss-120b"),
     "together-ai": chat_face("together-ai", "/v1", "deepseek-ai/DeepSeek-V4", api="chat"),
     "deepinfra": chat_face("deepinfra", "/v1/openai", "deepseek-ai/DeepSeek-V4"),
+    "deepseek": chat_face("deepseek", "", "deepseek-v4"),
     "mistral": replace(chat_face("mistral", "/v1", "mistral-medium-latest", api="chat"), read=read_mistral),
     "openrouter": chat_face("openrouter", "/api/v1", "deepseek/deepseek-v4", api="chat"),
     "huggingface": chat_face("huggingface", "/v1", "deepseek-ai/DeepSeek-V4"),

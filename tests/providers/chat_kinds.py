@@ -8,9 +8,10 @@ from proxy.dialects.create import read_create
 from proxy.providers import REGISTRY
 from tests.dialects.chat_completions.official import check_request
 
-CHAT_ONLY = ["cerebras", "deepinfra", "openai-chat-compatible"]
+CHAT_ONLY = ["cerebras", "deepinfra", "deepseek", "openai-chat-compatible"]
 EITHER = ["groq", "huggingface", "mistral", "openrouter", "together-ai"]
 CHAT = [*CHAT_ONLY, *EITHER]
+TEXT_ONLY = {"deepseek"}
 EACH = pytest.mark.parametrize("kind", CHAT)
 
 CALLED = [

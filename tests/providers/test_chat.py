@@ -1,6 +1,7 @@
 """Which endpoint a provider is asked by, and recorded requests as what the Responses request of each renders to."""
 
 import itertools
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given, settings
@@ -18,7 +19,7 @@ from tests.dialects.chat_completions.recorded_requests import (
     shows_images_in_tools,
     simplified,
 )
-from tests.providers.chat_kinds import CALLED, CHAT, EACH, EITHER, TOOL, dialect_of, render
+from tests.providers.chat_kinds import CALLED, CHAT, EACH, EITHER, TEXT_ONLY, TOOL, dialect_of, render
 
 OTHERS = "openai-chat-compatible"
 """The kind for providers that have none of their own."""
@@ -65,8 +66,13 @@ def test_path_may_be_configured(kind):
 # Recorded requests
 
 
+HOSTS = {"api.deepseek.com": "deepseek"}
+"""Kinds of providers whose recordings stand among those of others."""
+
+
 def kind_of(recording):
-    return recording.provider if recording.provider in CHAT else OTHERS
+    host = urlsplit(recording.exchange["request"]["url"]).hostname
+    return recording.provider if recording.provider in CHAT else HOSTS.get(host, OTHERS)
 
 
 REQUESTS = [
@@ -138,7 +144,7 @@ TURNS = st.lists(
 
 
 @settings(deadline=None, max_examples=40)
-@given(TURNS, st.sampled_from(CHAT), st.sampled_from([None, *EVERY_EFFORT]))
+@given(TURNS, st.sampled_from([kind for kind in CHAT if kind not in TEXT_ONLY]), st.sampled_from([None, *EVERY_EFFORT]))
 def test_any_legal_history_renders_to_a_request_the_official_types_accept(turns, kind, level):
     items = [{"role": "user", "content": "Hi"}, *itertools.chain.from_iterable(turns)]
     body, _ = render(kind, input=items, tools=[TOOL], **({"reasoning": {"effort": level}} if level else {}))

@@ -4,7 +4,7 @@ import pytest
 
 from proxy.dialects.create import read_create
 from proxy.errors import BadRequest
-from tests.providers.chat_kinds import CALLED, EACH, TOOL, dialect_of, render
+from tests.providers.chat_kinds import CALLED, EACH, TEXT_ONLY, TOOL, dialect_of, render
 
 OTHER = {"type": "function", "name": "time", "parameters": {"type": "object", "properties": {}}}
 ASKED = {
@@ -23,6 +23,7 @@ SENT = {
     # kind: the name of the limit, and what it accepts of the settings beside sampling
     "cerebras": ("max_completion_tokens", {"prompt_cache_key", "top_logprobs", "user"}),
     "deepinfra": ("max_tokens", {"prompt_cache_key", "user"}),
+    "deepseek": ("max_tokens", {"top_logprobs"}),
     "groq": ("max_completion_tokens", {"user"}),
     "huggingface": ("max_tokens", {"top_logprobs"}),
     "mistral": ("max_tokens", {"metadata", "prompt_cache_key"}),
@@ -78,6 +79,7 @@ EFFORTS = {
     ("cerebras", "zai-glm-4.7"): [effort("none"), effort("low"), effort("medium"), effort("high")],
     ("cerebras", "gpt-oss-120b"): [None, effort("low"), effort("medium"), effort("high")],
     ("deepinfra", "m"): [effort("none"), effort("low"), effort("medium"), effort("high")],
+    ("deepseek", "m"): [{"thinking": {"type": "disabled"}}, effort("low"), effort("medium"), effort("max")],
     ("groq", "openai/gpt-oss-120b"): [None, effort("low"), effort("medium"), effort("high")],
     ("groq", "qwen/qwen3-32b"): [effort("none"), effort("default"), effort("default"), effort("default")],
     ("groq", "qwen/qwen3.8-27b"): [effort("none"), effort("low"), effort("medium"), effort("high")],
@@ -94,7 +96,7 @@ EFFORTS = {
 def test_effort_is_rendered_as_the_model_has_it(kind, model):
     for level, wanted in zip(("none", "minimal", "medium", "max"), EFFORTS[kind, model], strict=True):
         body, dropped = render(kind, model, reasoning={"effort": level})
-        sent = {name: body[name] for name in ("reasoning", "reasoning_effort") if name in body}
+        sent = {name: body[name] for name in ("reasoning", "reasoning_effort", "thinking") if name in body}
         assert (sent, dropped) == (wanted or {}, () if wanted else ("reasoning.effort",))
 
 
@@ -176,6 +178,10 @@ def test_document_elsewhere_is_fetched_for_who_does_not_fetch_it(kind):
 
 @EACH
 def test_image_a_tool_returned_is_shown_in_its_message_or_behind(kind):
+    if kind in TEXT_ONLY:
+        with pytest.raises(BadRequest):
+            render(kind, input=CALLED)
+        return
     messages = render(kind, input=CALLED)[0]["messages"]
     within = kind in {"mistral", "openrouter"}
     assert [message["role"] for message in messages] == ["assistant", "tool", *([] if within else ["user"])]
