@@ -6,12 +6,17 @@ from pathlib import Path
 
 import pytest
 import uvloop
+from hypothesis import HealthCheck, settings
 from openai import AsyncOpenAI
 
 from tests.rig.replay import PRESENT, replaying
 from tests.rig.settings import ALICE_KEY, BOB_KEY
 from tests.rig.upstream import Upstream
 from tests.rig.valkey import Valkey, find_binary
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared machine")
 
 
 def pytest_asyncio_loop_factories():

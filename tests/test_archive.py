@@ -71,7 +71,7 @@ def test_any_bytes_are_a_head_or_none(packed):
 # The log of a stream
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.integers(1, 60_000), max_size=12))
 def test_log_gives_back_every_run_in_blocks_of_whole_runs(sizes):
     log = EventLog(1 << 30)

@@ -26,7 +26,7 @@ def valkey(valkey):
 # The value
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(names, names, st.integers(0, 255))
 def test_binding_reads_back_what_it_packed(provider, tenant, flags):
     binding = Binding(provider, tenant, flags)
@@ -34,7 +34,7 @@ def test_binding_reads_back_what_it_packed(provider, tenant, flags):
     assert len(binding.pack()) == 3 + len(provider) + len(tenant)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.binary(max_size=40) | st.binary(max_size=40).map(b"\x01\x00\x04".__add__))
 def test_binding_reads_garbage_as_none_or_as_what_packs_to_the_same(packed):
     binding = Binding.parse(packed)
@@ -74,7 +74,7 @@ def test_names_the_configuration_takes_fit_into_a_binding():
 # The key
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.text(), st.text())
 def test_key_is_as_long_as_any_other_and_differs_for_different_ids(one, other):
     assert len(key_of(one)) == len(key_of(other)) == 17

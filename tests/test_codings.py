@@ -203,7 +203,7 @@ def test_decoder_holds_a_zstd_window_of_eight_mebibytes_and_no_more(window_log, 
 PARTS = st.lists(st.binary(max_size=300) | st.integers(0, 300_000).map(bytes), min_size=1, max_size=4)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.sampled_from(sorted(ENCODERS)), PARTS, st.lists(st.integers(0, 100_000), max_size=5))
 def test_decoder_restores_any_body_however_cut(coding, parts, places):
     body = b"".join(map(ENCODERS[coding], parts))
@@ -212,7 +212,7 @@ def test_decoder_restores_any_body_however_cut(coding, parts, places):
     assert decode(coding, *pieces) == b"".join(parts)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.sampled_from(sorted(ENCODERS)), st.binary(max_size=200), st.integers(0, 10_000), st.integers(0, 255))
 def test_decoder_reads_a_damaged_body_or_refuses_it(coding, data, at, byte):
     body = bytearray(ENCODERS[coding](data))

@@ -169,7 +169,7 @@ def outcome(text):
 
 
 @given(tree)
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_any_tree_is_read_or_refused_with_config_error(value):
     document, found = outcome(yaml.safe_dump(value, allow_unicode=True))
     assert isinstance(document.data, dict) if document else found
@@ -180,7 +180,7 @@ def test_any_tree_is_read_or_refused_with_config_error(value):
         alphabet=st.characters(codec="utf-8") | st.sampled_from("${}[]:,#&*!|>'\"- \n\t%@`\ue000\ue001"), max_size=60
     )
 )
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 def test_any_text_is_read_or_refused_with_config_error(text):
     document, found = outcome(text)
     assert isinstance(document.data, dict) if document else found

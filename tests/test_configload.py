@@ -280,7 +280,7 @@ def outcome(text, **environment):
 
 
 @given(trees)
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_any_tree_is_accepted_or_refused_with_config_error(tree):
     config, found = outcome(yaml.safe_dump(tree, allow_unicode=True))
     assert (config is None) == bool(found)
@@ -288,7 +288,7 @@ def test_any_tree_is_accepted_or_refused_with_config_error(tree):
 
 
 @given(trees)
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_no_mistake_repeats_a_value_from_the_environment(tree):
     _, found = outcome(yaml.safe_dump(tree).replace("canary", "${CANARY}"), CANARY="sk-3b1f9c")
     assert "sk-3b1f9c" not in str(found)

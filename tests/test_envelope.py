@@ -141,7 +141,7 @@ def test_envelope_model_span_is_where_the_model_can_be_replaced(model):
     assert scan(b'{"input":1}').envelope.model_span is None
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     st.fixed_dictionaries(
         {},

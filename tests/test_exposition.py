@@ -297,7 +297,7 @@ records = st.builds(
 steps = st.tuples(st.integers(0, 2), st.one_of(st.lists(records, max_size=4), st.just("retire")))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(steps, max_size=10))
 def test_counters_never_go_backwards_whatever_workers_do(happenings):
     exposition = Exposition(max_models=2)
@@ -318,7 +318,7 @@ def test_counters_never_go_backwards_whatever_workers_do(happenings):
         before = after
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.lists(records, max_size=6), min_size=1, max_size=4))
 def test_histograms_are_cumulative_and_end_at_their_count(workers):
     exposition = Exposition()

@@ -58,7 +58,7 @@ def test_content_stops_at_what_strict_json_does_not_hold(foreign):
 
 
 @given(VALUES)
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_nested_content_is_passed_in_one_step_up_to_its_depth(value):
     text = json.dumps(value).encode()
     depth = _depth(value)

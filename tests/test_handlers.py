@@ -73,7 +73,7 @@ def test_target_that_names_none_is_refused(method, target, error):
         parse_target(PREFIXES, method, target)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.text(min_size=1), st.sampled_from(["retrieve", "input_items", "conversations"]))
 def test_any_id_is_read_back_from_its_encoding(text, operation):
     path = {
@@ -91,7 +91,7 @@ def test_any_id_is_read_back_from_its_encoding(text, operation):
         assert (call.operation, call.id, call.target) == (operation, text, f"{written}?a=b")
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(
     st.sampled_from(["GET", "POST", "DELETE"]),
     st.lists(

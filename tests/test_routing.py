@@ -234,7 +234,7 @@ subsets = st.none() | st.frozensets(st.sampled_from(NAMES))
 lists = st.none() | st.frozensets(words | st.tuples(words, words).map("/".join), max_size=3)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(subsets, lists, st.none() | words, st.none() | words, models)
 def test_no_request_reaches_what_its_caller_may_not_use(providers, permitted, key_default, header, model):
     router, who = make(default="main"), caller(providers, permitted, key_default)

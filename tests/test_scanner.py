@@ -329,7 +329,7 @@ def fold(name):
     return name.translate(str.maketrans("\u0130\u0131", "ii")).partition("\0")[0].casefold()
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(bodies(), st.lists(st.integers(0, 10_000), max_size=6))
 def test_scanner_agrees_with_a_strict_parser_on_any_object(body, places):
     pairs = strict_pairs(body)
@@ -351,7 +351,7 @@ def agrees(result, body, pairs):
     return read == expected and cuts == values and body[end:].rstrip() == b"}"
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.data())
 def test_scanner_accepts_nothing_that_a_strict_parser_reads_otherwise(data):
     body = bytearray(data.draw(bodies()))

@@ -46,7 +46,7 @@ def between_events(stream):
     return not stream or lines_of(stream)[-2:] == [b"", b""]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.one_of(streams, st.binary(max_size=80)), sizes, st.sampled_from([0, 1, 5, 20, UNLIMITED]))
 def test_framer_passes_every_byte_in_order(stream, lengths, limit):
     framer = Framer(limit)
@@ -54,7 +54,7 @@ def test_framer_passes_every_byte_in_order(stream, lengths, limit):
     assert passed + framer.close() == stream
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.one_of(streams, st.binary(max_size=80)), sizes, st.sampled_from([0, 1, 5, 20, UNLIMITED]))
 def test_framer_stands_between_events_unless_one_is_oversized(stream, lengths, limit):
     framer, passed = Framer(limit), b""
@@ -64,7 +64,7 @@ def test_framer_stands_between_events_unless_one_is_oversized(stream, lengths, l
         assert framer.aligned or limit < UNLIMITED
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(streams, sizes)
 def test_framer_holds_no_complete_event(stream, lengths):
     framer = Framer(UNLIMITED)
@@ -121,7 +121,7 @@ def test_framer_tells_two_oversized_events_of_one_piece_apart():
     assert (framer.continued, framer.opened, framer.oversized) == (2, 7, True)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(streams, sizes, st.integers(0, 30))
 def test_framer_accounts_for_the_bytes_of_oversized_events(stream, lengths, limit):
     framer, passed, large = Framer(limit), b"", False
@@ -150,7 +150,7 @@ def test_framer_reads_an_event_in_small_pieces_without_reading_it_again_each_tim
     assert framer.feed(b"\n\n") == piece * 800_000 + b"\n\n"
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(streams)
 def test_split_and_data_agree_with_a_parser_by_the_standard(stream):
     complete = Framer(UNLIMITED).feed(stream)
@@ -182,7 +182,7 @@ def test_data_of_an_event_is_its_data_lines(event, data):
     assert data_of(event) == data
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     st.from_regex(re.compile(r"[a-z.]+"), fullmatch=True), st.text().filter(lambda text: not set("\r\n") & set(text))
 )
@@ -233,7 +233,7 @@ def test_lone_data_leaves_any_other_block_to_be_split(block):
     assert lone_data(block) == b""
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(streams)
 def test_lone_data_is_what_a_parser_by_the_standard_finds(stream):
     found = lone_data(stream)

@@ -310,7 +310,7 @@ def test_stream_tap_gives_up_nothing_when_an_event_over_its_limit_is_cut_in_the_
 # Everything at once
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.lists(st.integers(1, 3000), min_size=1, max_size=8),
     st.sampled_from([100, 1024, UNLIMITED]),

@@ -44,7 +44,7 @@ def spliced(body):
     return body[:at] + b"," + SPLICE + body[at:]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.dictionaries(KEYS, VALUES, max_size=8), SPACE, SPACE, st.booleans(), st.integers(1, 40))
 def test_json_tap_adds_one_member_at_the_end_and_changes_nothing_else(members, before, after, indented, size):
     value = {**members, "id": "resp_1"}
@@ -78,7 +78,7 @@ def assert_read_alike(body):
     assert (tap.identified, tap.cut_short) == (whole_tap.identified, whole_tap.cut_short)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.dictionaries(KEYS, VALUES, max_size=8), SPACE, SPACE, st.booleans())
 def test_json_tap_reads_a_whole_body_as_it_reads_pieces(members, before, after, with_id):
     value = {**members, "id": "resp_1"} if with_id else members
@@ -95,7 +95,7 @@ def test_json_tap_takes_the_last_of_two_ids_of_a_whole_body():
     assert (record.response_id, tap.identified) == ("resp_2", True)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.binary(max_size=60) | st.text('{}[]":,\\ae1 \n', max_size=40).map(str.encode), st.integers(1, 9))
 def test_json_tap_passes_anything_at_all(body, size):
     passed, end, _, _ = read(cut(body, size))

@@ -27,7 +27,7 @@ def told(stream):
 
 
 @given(st.lists(st.integers(1, 900), max_size=20), st.sampled_from([b"\n", b"\r\n"]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_cuts_change_nothing_of_what_is_told(cuts, end):
     body = b"".join(PIECES).replace(b"\n", end)
     tap, logged = keeping()

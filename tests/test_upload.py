@@ -62,7 +62,7 @@ VALUES = st.recursive(
 OBJECTS = st.dictionaries(st.text('abxyz é"\\\n\x00', max_size=5), VALUES, max_size=5)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(OBJECTS, OBJECTS, st.sampled_from(["m", "main/m", "a-name-that-is-longer"]), st.booleans(), st.data())
 def test_any_body_comes_out_as_it_went_in_but_for_the_model(before, behind, model, packed, data):
     """Wherever it is cut, compressed or not; the end and the model stay until they may go."""

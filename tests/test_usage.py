@@ -38,7 +38,7 @@ def test_usage_counts_natural_numbers_only(value, usage):
     assert parse_usage(value) == usage
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.dictionaries(st.sampled_from(NAMES), JSON))
 def test_usage_is_never_more_than_numbers(value):
     """Whatever a provider sends, counters can be increased by it."""

@@ -156,7 +156,7 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(400, 599), JSON.map(orjson.dumps) | st.binary(max_size=40))
 def test_no_body_raises_and_every_failure_can_be_told(status, body):
     failure = parse_error(status, body)

@@ -142,7 +142,7 @@ def test_data_that_is_not_base64_is_no_text():
 TYPES = st.sampled_from(["image/png", "text/plain", "application/pdf", "application/vnd.x+json"])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(TYPES, st.binary(max_size=60))
 def test_content_survives_its_data_url(type_, content):
     encoded = base64.b64encode(content).decode()
@@ -155,7 +155,7 @@ def test_content_survives_its_data_url(type_, content):
 ODD = st.text(st.sampled_from([*string.printable, "é", "🙂", "\0"]), max_size=30)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(ODD | ODD.map("data:{}".format) | ODD.map("data:;base64,{}".format), ODD)
 def test_any_text_is_read_or_refused(url, filename):
     for read, part in ((read_image, image(url)), (read_file, file(url, filename)), (read_text, file(url, filename))):

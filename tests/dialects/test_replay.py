@@ -173,7 +173,7 @@ def test_background_response_was_queued_first():
     assert events[1]["response"]["status"] == "queued"
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from(sorted(ITEMS)), max_size=6), st.sampled_from(["completed", "failed"]))
 def test_any_output_replays_legally(names, status):
     output = [
@@ -198,7 +198,7 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.dictionaries(st.sampled_from(["output", "status", "background", "id"]), JSON, max_size=4))
 def test_anything_that_is_kept_replays_to_its_end(response):
     events = [frame.json() for frame in split_events(render_replay(response))]

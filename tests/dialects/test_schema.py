@@ -109,7 +109,7 @@ SCHEMAS = st.recursive(
 ).filter(lambda schema: isinstance(schema, dict))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(SCHEMAS)
 def test_nothing_but_the_keywords_is_removed(schema):
     assert rewrite_schema(schema, lambda inner: inner) == schema

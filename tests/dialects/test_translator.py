@@ -286,7 +286,7 @@ PIECES = [
 ]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.sampled_from(PIECES), max_size=8).map(b"".join), st.data())
 def test_cuts_change_nothing_and_the_end_comes_once(body, data):
     whole = translate(words(), body, len(body) or 1)
@@ -299,7 +299,7 @@ def test_cuts_change_nothing_and_the_end_comes_once(body, data):
     assert sum(whole.count(b"event: %b\n" % name.encode()) for name in TERMINAL) == 1
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.binary(max_size=60), st.integers(1, 20))
 def test_no_bytes_raise(body, size):
     read_events(translate(words(limit=50), body, size))

@@ -143,7 +143,7 @@ TURNS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(TURNS, st.sampled_from([kind for kind in CHAT if kind not in TEXT_ONLY]), st.sampled_from([None, *EVERY_EFFORT]))
 def test_any_legal_history_renders_to_a_request_the_official_types_accept(turns, kind, level):
     items = [{"role": "user", "content": "Hi"}, *itertools.chain.from_iterable(turns)]

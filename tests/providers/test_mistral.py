@@ -9,7 +9,7 @@ def test_call_id_of_mistrals_own_form_stays():
     assert fit_call_id("aB3dE6gH9") == "aB3dE6gH9"
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.text(max_size=40), unique=True, max_size=4))
 def test_other_call_ids_become_different_ones_of_that_form(ids):
     fitted = [fit_call_id(call_id) for call_id in ids]

@@ -336,7 +336,7 @@ def test_error_is_read_in_every_shape(kind, body, code, message):
     assert kind.parse_error(body) == (code, message)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.binary(max_size=40) | st.dictionaries(st.sampled_from(["error", "code", "message", "type"]), st.text()))
 def test_error_is_two_texts_whatever_came(body):
     raw = body if isinstance(body, bytes) else orjson.dumps(body)

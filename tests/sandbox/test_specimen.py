@@ -80,7 +80,7 @@ KEYWORDS = st.sampled_from(
 )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.dictionaries(KEYWORDS, st.sampled_from(["object", "array", "string", "number", "#"]) | VALUES))
 def test_specimen_answers_or_refuses_whatever_the_schema(schema):
     try:

@@ -38,7 +38,7 @@ def test_nothing_else_comes_out(block):
     assert unpack_blocks({"blocks": [block, USE]}) == [USE]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(JSON)
 def test_any_state_is_read(value):
     for state in (value, {"blocks": value}, {"blocks": [value]}):

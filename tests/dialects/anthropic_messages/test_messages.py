@@ -297,7 +297,7 @@ HISTORY = st.tuples(LEGAL, SPOKEN, st.booleans()).map(lambda one: one[1] + one[0
 """One in which there is something to answer."""
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(HISTORY, st.sampled_from([OLD, NEW, LATEST]), st.sampled_from([None, "none", "high"]))
 def test_any_legal_history_is_one_the_format_accepts(items, model, effort):
     asked = create(model, input=items, reasoning={"effort": effort}, tools=SEARCH)

@@ -91,7 +91,7 @@ def test_errors_of_the_clouds_are_read_too(status, body, wanted):
     assert (told.status, told.code, told.message) == wanted
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(300, 599), st.binary(max_size=20) | JSON.map(orjson.dumps))
 def test_any_error_is_a_failure_of_an_error_status(status, body):
     assert 300 <= parse_failure(status, body).status < 600

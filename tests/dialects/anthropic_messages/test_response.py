@@ -63,7 +63,7 @@ def test_message_past_the_limit_fails():
     assert parse_response(body, context_of(limit=1000)).code == "response_too_large"
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(JSON)
 def test_garbage_is_a_response_or_a_failure(value):
     for body in (

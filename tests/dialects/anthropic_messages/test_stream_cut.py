@@ -12,7 +12,7 @@ SHORT = [recording for recording in STREAMS if len(recording.body) < 20_000]
 
 
 @pytest.mark.skipif(not SHORT, reason="no recorded traffic")
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.data())
 def test_cuts_change_nothing(data):
     body = stream_of(data.draw(st.sampled_from(SHORT)))
@@ -72,7 +72,7 @@ GOOD = st.sampled_from(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(GARBAGE | GOOD, max_size=6), st.integers(1, 30))
 def test_garbage_never_raises_and_the_stream_stays_legal(mixed, size):
     stream = b"\n\n".join([start(), *mixed, b""])

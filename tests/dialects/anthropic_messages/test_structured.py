@@ -54,7 +54,7 @@ SCHEMAS = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(SCHEMAS.filter(lambda schema: isinstance(schema, dict)))
 def test_any_schema_is_fitted_to_one_that_stays_as_it_is(schema):
     fitted = fit_schema(schema)

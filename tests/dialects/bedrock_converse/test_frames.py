@@ -29,7 +29,7 @@ def test_messages_come_whole_whatever_the_chunks(size):
     assert feed(cut(BODY, size)) == [read_frame(raw) for raw in split_frames(BODY)]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(st.integers(0, len(BODY)), max_size=10))
 def test_cuts_change_nothing(cuts):
     bounds = [0, *sorted(cuts), len(BODY)]

@@ -274,7 +274,7 @@ TURN = st.one_of(
 
 
 @FAMILIES
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(TURN, max_size=6))
 def test_every_legal_history_renders_to_calls_with_their_answers_right_behind(profile, turns):
     items = [{"role": "user", "content": "Hi"}, *(item for turn in turns for item in turn)]

@@ -121,7 +121,7 @@ def test_tier_is_told_in_the_words_of_the_api():
     assert [parse_tier(value) for value in values] == ["flex", None, None, None]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     st.binary(max_size=30) | st.dictionaries(st.sampled_from(["message", "Message"]), st.integers(-9, 9) | st.text())
 )

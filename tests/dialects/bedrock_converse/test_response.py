@@ -104,7 +104,7 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(JSON, st.lists(st.dictionaries(st.sampled_from(NAMES), JSON, max_size=2), max_size=3))
 def test_no_json_raises(value, blocks):
     for body in (orjson.dumps(value), body_of(value), body_of(*blocks, usage=value, serviceTier=value)):

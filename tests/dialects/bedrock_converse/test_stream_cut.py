@@ -15,7 +15,7 @@ KINDS = ["messageStart", "contentBlockStart", "contentBlockDelta", "contentBlock
 
 
 @pytest.mark.skipif(not SHORT, reason="no recorded traffic")
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.data())
 def test_cuts_change_nothing(data):
     body = data.draw(st.sampled_from(SHORT)).body
@@ -45,7 +45,7 @@ GARBAGE = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(GARBAGE, max_size=5), st.integers(1, 60))
 def test_garbage_never_raises_and_the_stream_stays_legal(garbage, size):
     good = [start(), text("a"), use(1, "f", "c"), block_stop(1), stop(), usage()]

@@ -49,7 +49,7 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(JSON, JSON, st.text("[]0123x", max_size=20))
 def test_no_json_raises(citations, results, text):
     sources = read_sources({"citations": citations, "search_results": results})

@@ -242,7 +242,7 @@ TURN = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.lists(TURN, max_size=6))
 def test_every_legal_history_renders_to_calls_with_their_answers_right_behind(turns):
     messages = render([*user({"type": "input_text", "text": "Hi"}), *(item for turn in turns for item in turn)])

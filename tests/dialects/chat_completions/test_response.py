@@ -125,7 +125,7 @@ def test_old_function_call_is_a_call():
     assert response["output"][0]["call_id"].startswith("call_")
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=5),

@@ -12,7 +12,7 @@ SHORT = [recording for recording in STREAMS if len(recording.body) < 20_000]
 
 
 @pytest.mark.skipif(not SHORT, reason="no recorded traffic")
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.data())
 def test_cuts_change_nothing(data):
     body = data.draw(st.sampled_from(SHORT)).body
@@ -82,7 +82,7 @@ GARBAGE = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(GARBAGE, max_size=4), st.integers(1, 30))
 def test_garbage_never_raises_and_the_stream_stays_legal(garbage, size):
     good = [chunk({"content": "a"}).rstrip(b"\n"), chunk({"tool_calls": [call(0, "f", "{}", "c")]}).rstrip(b"\n")]

@@ -253,7 +253,7 @@ def histories(draw):
     return items
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(histories())
 def test_any_history_renders_to_what_the_official_types_know(items):
     messages = render(items)

@@ -94,7 +94,7 @@ def test_failure_is_only_what_says_so():
         assert read_failure(value) is None
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(JSON, st.integers(400, 599))
 def test_no_json_raises(value, status):
     parse_error(status, orjson.dumps(value)).body()

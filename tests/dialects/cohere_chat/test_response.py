@@ -127,7 +127,7 @@ def test_answer_past_the_limit_is_a_failure():
     assert parse([part("text", "x" * 5000)], context=context_of(limit=1000)).code == "response_too_large"
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(JSON)
 def test_no_json_raises(value):
     for body in (value, {"message": value}, {"message": {"content": value}}, {"message": {"tool_calls": value}}):

@@ -12,7 +12,7 @@ SHORT = [recording for recording in STREAMS if len(recording.body) < 20_000]
 
 
 @pytest.mark.skipif(not SHORT, reason="no recorded traffic")
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.data())
 def test_cuts_change_nothing(data):
     body = data.draw(st.sampled_from(SHORT)).body
@@ -67,7 +67,7 @@ GARBAGE = st.one_of(
 GOOD = [text("a"), plan("b"), call(0, "{}"), event("content-start", 0, content={"type": "text", "text": ""}), end()]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(GARBAGE.map(lambda block: block + b"\n\n") | st.sampled_from(GOOD), max_size=7), st.integers(1, 30))
 def test_garbage_never_raises_and_the_stream_stays_legal(blocks, size):
     read_events(translate(CohereTranslator(context_of()), b"".join(blocks), size))

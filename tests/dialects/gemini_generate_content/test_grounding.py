@@ -82,7 +82,7 @@ def test_what_is_kept_is_bounded():
     assert len(grounding.queries) == 4096
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.text(max_size=20), st.lists(st.integers(0, 20), max_size=5))
 def test_offsets_agree_with_the_text(text, cuts):
     wanted = {len(text[:at].encode()): len(text[:at]) for at in cuts}

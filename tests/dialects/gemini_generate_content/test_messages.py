@@ -238,7 +238,7 @@ TURNS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(TURNS, st.sampled_from([SECOND, THIRD]), st.randoms(use_true_random=False))
 def test_any_history_keeps_calls_and_outputs_paired(turns, model, random):
     items, number = [user()], 0

@@ -74,7 +74,7 @@ def test_signature_without_its_text_is_kept():
     assert sign_text("", []) == []
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.text(max_size=4), st.booleans()), max_size=6))
 def test_any_parts_come_back_as_they_were(pieces):
     marks, at = [], 0

@@ -14,7 +14,7 @@ SHORT = [recording for recording in STREAMS if len(recording.body) < 20_000]
 
 
 @pytest.mark.skipif(not SHORT, reason="no recorded traffic")
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.data())
 def test_cuts_change_nothing(data):
     body = data.draw(st.sampled_from(SHORT)).body
@@ -92,7 +92,7 @@ GARBAGE = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(GARBAGE, max_size=4), st.integers(1, 30))
 def test_garbage_never_raises_and_the_stream_stays_legal(garbage, size):
     good = [chunk({"text": "a"}).rstrip(), chunk({"functionCall": {"name": "f"}}, finish="STOP").rstrip()]
@@ -101,7 +101,7 @@ def test_garbage_never_raises_and_the_stream_stays_legal(garbage, size):
     read_events(translate(GeminiTranslator(context_of()), stream, size))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(VALUES | st.lists(VALUES, max_size=3))
 def test_garbage_is_an_answer_or_a_failure(value):
     parsed = parse_response(orjson.dumps(value), context_of())
