@@ -10,6 +10,8 @@ ALICE_KEY = "alice-key-0123456789"
 BOB_KEY = "bob-key-0123456789"
 UPSTREAM_KEY = "upstream-key-0123456789"
 """The credential the gateway holds for the scripted provider."""
+ACK_TIMEOUT = 5
+"""Seconds a binding waits for Redis where a test says nothing else: a machine that stands still is not its fault."""
 
 ALICE = {"name": "alice", "tenant": "team-a", "key": ALICE_KEY}
 BOB = {"name": "bob", "tenant": "team-b", "key": BOB_KEY}
@@ -29,7 +31,8 @@ def settings(
 ) -> dict[str, Any]:
     """Make a configuration file's content: alice and bob; upstreams are providers `main`, `second`, `third`."""
     named = dict(zip(("main", "second", "third"), map(provider, upstreams), strict=False))
-    return {"keys": list(keys), "providers": {**named, **(providers or {})}, **sections}
+    bindings = {"ack_timeout": ACK_TIMEOUT, **sections.pop("bindings", {})}
+    return {"keys": list(keys), "providers": {**named, **(providers or {})}, "bindings": bindings, **sections}
 
 
 def config(*upstreams: Upstream, **sections: Any) -> Config:
