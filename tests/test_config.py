@@ -14,7 +14,6 @@ from proxy.config import (
     KeyConfig,
     Limits,
     ProviderConfig,
-    RedisConfig,
     Secret,
     ServerConfig,
     Timeouts,
@@ -22,9 +21,8 @@ from proxy.config import (
     new_key,
     with_ephemeral_key,
 )
-from proxy.configfile import ConfigError
-from proxy.configload import parse_config
 from proxy.providers import REGISTRY
+from tests.rig.configuration import PROVIDER, SECTIONS, parse
 
 EXAMPLE = Path(__file__).parents[1] / "deploy" / "gateway.example.yaml"
 EXAMPLE_ENVIRONMENT = {
@@ -35,29 +33,6 @@ EXAMPLE_ENVIRONMENT = {
     "ANTHROPIC_API_KEY": "canary",
     "GROQ_API_KEY": "canary",
 }
-SECTIONS = (
-    ServerConfig,
-    RedisConfig,
-    KeyConfig,
-    Timeouts,
-    ProviderConfig,
-    BindingsConfig,
-    ArchiveConfig,
-    FetchConfig,
-    Limits,
-    Config,
-)
-PROVIDER = "providers: {p: {kind: openai, api_key: x}}\n"
-
-
-def parse(text, **environment):
-    return parse_config(text, environment=environment, kinds=REGISTRY)
-
-
-def mistakes(text, **environment):
-    with pytest.raises(ConfigError) as caught:
-        parse(text, **environment)
-    return dict(caught.value.mistakes)
 
 
 def test_example_is_accepted_and_names_every_setting():

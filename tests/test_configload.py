@@ -6,45 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.config import (
-    ArchiveConfig,
-    BindingsConfig,
     Config,
-    FetchConfig,
-    KeyConfig,
-    Limits,
     ProviderConfig,
     RedisConfig,
     Secret,
-    ServerConfig,
-    Timeouts,
 )
 from proxy.configfile import ConfigError
 from proxy.configload import default_config, load_config, parse_config
 from proxy.providers import REGISTRY
-
-SECTIONS = (
-    ServerConfig,
-    RedisConfig,
-    KeyConfig,
-    Timeouts,
-    ProviderConfig,
-    BindingsConfig,
-    ArchiveConfig,
-    FetchConfig,
-    Limits,
-    Config,
-)
-PROVIDER = "providers: {p: {kind: openai, api_key: x}}\n"
-
-
-def parse(text, **environment):
-    return parse_config(text, environment=environment, kinds=REGISTRY)
-
-
-def mistakes(text, **environment):
-    with pytest.raises(ConfigError) as caught:
-        parse(text, **environment)
-    return dict(caught.value.mistakes)
+from tests.rig.configuration import PROVIDER, SECTIONS, mistakes, parse
 
 
 @pytest.mark.parametrize(
