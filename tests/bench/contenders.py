@@ -58,7 +58,7 @@ keys:
   - {{name: bench, tenant: team-a, key: {key}}}
   - {{name: other, tenant: team-b, key: {key}-of-another-tenant}}
 providers:
-  {provider}: {{kind: openai-compatible, base_url: "http://127.0.0.1:{upstream}/v1", api_key: key-of-the-provider}}
+  {provider}: {{kind: openai-compatible, base_url: "{scheme}://127.0.0.1:{upstream}/v1", api_key: key-of-the-provider}}
 {translated}
 default_provider: {provider}
 limits: {{max_body_bytes: 17179869184}}
@@ -78,6 +78,8 @@ class Scene:
     directory: Path
     upstream: int
     redis: Path
+    certificate: Path | None = None
+    """Of a provider that is spoken to over TLS: certificate and key, in one file."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ def gateway(scene: Scene, port: int, directory: Path, formats: Mapping[str, Form
             redis=scene.redis,
             key=wire.GATEWAY_KEY,
             provider=wire.PROVIDER,
+            scheme="http" if scene.certificate is None else "https",
             upstream=scene.upstream,
             translated="\n".join(translated),
         ),
@@ -153,12 +156,13 @@ def started(scene: Scene, name: str) -> Iterator[Contender]:
 
 
 @contextlib.contextmanager
-def scene_in(directory: Path) -> Iterator[Scene]:
+def scene_in(directory: Path, certificate: Path | None = None) -> Iterator[Scene]:
     """Run the upstream and a Redis on the load core."""
-    scene = Scene(directory, processes.free_port(), directory / "redis.sock")
+    scene = Scene(directory, processes.free_port(), directory / "redis.sock", certificate)
+    secured = [] if certificate is None else [str(certificate)]
     upstream_log, redis_log = directory / "upstream.log", directory / "redis.log"
     upstream = processes.spawn(
-        [sys.executable, "-m", "tests.bench.upstream", str(scene.upstream)],
+        [sys.executable, "-m", "tests.bench.upstream", str(scene.upstream), *secured],
         upstream_log,
         {LOAD_CORE},
     )

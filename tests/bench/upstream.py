@@ -9,6 +9,7 @@ The path says whose format a stream has: the Responses API's, unless it is one o
 import asyncio
 import itertools
 import re
+import ssl
 import sys
 from typing import NamedTuple
 
@@ -271,11 +272,15 @@ def event_pieces(identity: int, size: int):
     yield render_chunk(render_envelope(b"response.completed", identity, 1, b"completed", b"word")) + LAST_CHUNK
 
 
-async def serve(port: int) -> None:
-    """Serve on loopback until the process is ended."""
-    server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", port, backlog=1024)
+async def serve(port: int, certificate: str | None = None) -> None:
+    """Serve on loopback until the process is ended; over TLS where a file with certificate and key is given."""
+    context = None
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+    server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", port, backlog=1024, ssl=context)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(int(sys.argv[1])))
+    uvloop.run(serve(int(sys.argv[1]), *sys.argv[2:]))
