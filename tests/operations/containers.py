@@ -8,6 +8,7 @@ gone with them.
 import ctypes
 import http.client
 import os
+import resource
 import shlex
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,8 @@ NETWORK = "10.88.0"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CLONE_NEWNET = 0x40000000
 PATIENCE = 30.0
+HARD_LIMIT = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+"""Descriptors; this machine may not allow what an engine would."""
 
 
 class Image(NamedTuple):
@@ -131,6 +134,8 @@ class Container:
         self._make_places()
         script = self._script([*image.entrypoint, *command], descriptors)
         with output.open("wb") as written:
+            # What opens /dev/stdout by name needs to be allowed to, as on an engine's pipe.
+            os.fchmod(written.fileno(), 0o666)
             self.process = subprocess.Popen(  # noqa: S603
                 machine.enter("unshare", "--mount", "--net", "sh", "-euc", script, network=False),
                 stdin=subprocess.PIPE,
@@ -156,23 +161,30 @@ class Container:
 
     def execute(self, *command: str) -> int:
         """Run a command in the container, as its user, and return the exit status."""
+        return self.run(*command).returncode
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the container, as its user, to its end."""
         inside = ["--mount", "--net", "--pid", "--root", "--wd"]
         line = [tool("nsenter"), f"--target={self.pid}", *inside, "--", *self._as_user(command)]
-        return subprocess.run(line, capture_output=True, timeout=PATIENCE, check=False).returncode  # noqa: S603
+        return subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE, check=False)  # noqa: S603
 
-    def healthy(self, check: Sequence[str]) -> bool:
-        """Run a health check, as an engine would."""
-        return bool(self.pid) and self.execute(*check) == 0
+    def healthy(self, check: Sequence[str] = ()) -> bool:
+        """Run a health check, the image's own unless another is given, as an engine would."""
+        return bool(self.pid) and self.execute(*(check or self.image.healthcheck)) == 0
 
-    def stop(self, number: int) -> int:
-        """Send the first process a signal, wait for the container's end and return its status."""
+    def signal(self, number: int) -> None:
+        """Send the first process a signal; one that does not run yet is ended."""
         if self.process.poll() is None:
             if self.pid:
                 os.kill(self.pid, number)
             else:
                 self.process.kill()
-        self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode
+
+    def stop(self, number: int) -> int:
+        """Send a signal, wait for the container's end and return its status."""
+        self.signal(number)
+        return self.process.wait(PATIENCE)
 
     def _make_places(self) -> None:
         """Make a layer with every place that something is mounted at."""
@@ -201,7 +213,7 @@ class Container:
             lines.append(f"mount --rbind {shlex.quote(source)} {place}")
             if target not in self._writable:
                 lines.append(f"mount -o remount,bind,ro {place}")
-        lines.append(f"ulimit -n {descriptors}")
+        lines.append(f"ulimit -n {min(descriptors, HARD_LIMIT)}")
         isolated = ["unshare", "--pid", "--fork", "--kill-child", f"--mount-proc={root}/proc", "chroot", root]
         lines.append("exec " + shlex.join([*isolated, *self._as_user(command)]))
         return "\n".join(lines)
@@ -226,5 +238,5 @@ class Container:
         self._machine.run("ip", "link", "add", *ends)
         self._machine.run("ip", "link", "set", f"veth{number}", "master", "bridge0", "up")
         assert self.process.stdin is not None
-        self.process.stdin.write(b"\n")
-        self.process.stdin.flush()
+        with self.process.stdin as line:
+            line.write(b"\n")
