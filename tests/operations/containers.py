@@ -165,6 +165,7 @@ class Container:
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the container, as its user, to its end."""
+        assert self.pid, self.output()
         inside = ["--mount", "--net", "--pid", "--root", "--wd"]
         line = [tool("nsenter"), f"--target={self.pid}", *inside, "--", *self._as_user(command)]
         return subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE, check=False)  # noqa: S603

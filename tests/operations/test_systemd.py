@@ -1,21 +1,20 @@
 import errno
 import json
 import os
+import re
 import signal
 import socket
-import stat
 import subprocess
-import sys
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
-import yaml
 
 from proxy.config import ServerConfig
 from proxy.embedded import _STOP_TIMEOUT
 from proxy.fleet import END_GRACE
 from tests.operations.containers import PATH, SCRATCH, Container, Image, Machine
+from tests.operations.roots import Root, make_base
 from tests.operations.tools import tool
 from tests.rig.eventually import eventually
 
@@ -23,11 +22,9 @@ ROOT = Path(__file__).parents[2]
 HERE = ROOT / "deploy" / "systemd"
 UNIT = HERE / "responses-proxy.service"
 PROGRAM = "/opt/responses-proxy/bin/responses-proxy"
-KEY = "sk-gw-service-under-test"
-CONFIGURATION = {
-    "keys": [{"name": "alice", "tenant": "team-a", "key": "${file:/etc/responses-proxy/secrets/alice}"}],
-    "providers": {"sandbox": {"kind": "sandbox"}},
-}
+OFFLINE = {"SYSTEMD_OFFLINE": "1"}
+"""Makes systemctl write its files, and leave out what it would ask the service manager for."""
+SOURCES = ("pyproject.toml", "README.md", "proxy", "deploy")
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +99,36 @@ def rules(unit):
     return {"allowed": sorted(allowed), "families": families, "errno": refused}
 
 
+def commands(name):
+    """Return the commands of one of the README's blocks."""
+    text = (HERE / "README.md").read_text(encoding="utf-8")
+    return re.search(rf"<!-- {name} -->\n```\n(.*?)```", text, flags=re.DOTALL)[1]
+
+
+class Host:
+    """A host that somebody followed the README on, as root: installed, configured, and upgraded to changed sources."""
+
+    def __init__(self, machine, user):
+        self._machine = machine
+        root = Root(machine, "host", make_base(machine))
+        self.layers = root.layers
+        files = [path for name in SOURCES for path in [ROOT / name, *(ROOT / name).rglob("*")] if path.is_file()]
+        root.copy(ROOT, [path for path in files if path.parent.name != "__pycache__"], "/sources")
+        for block in ("install", "configure", "run"):
+            root.run(f"cd /sources\n{commands(block)}", OFFLINE)
+        root.run("echo > /sources/proxy/newer.py")
+        root.run(f"cd /sources\n{commands('upgrade')}", OFFLINE)
+        self.owner, self.group = root.run(f"id -u {user}; id -g {user}").split()
+        root.close()
+
+    def read(self, path):
+        return self._machine.run("cat", self.layers[0] + path)
+
+    def mode(self, path):
+        """Return who may do what with a file, as owner, group and permissions."""
+        return self._machine.run("stat", "--format", "%u %g %a", self.layers[0] + path).strip()
+
+
 @pytest.fixture(scope="module")
 def machine():
     with Machine() as running:
@@ -109,14 +136,25 @@ def machine():
 
 
 @pytest.fixture(scope="module")
-def host(machine):
-    """Give a host on which every user reaches the checkout and the Python of the tests."""
-    layer = f"{SCRATCH}/host"
-    for place in (ROOT, Path(sys.prefix), Path(sys.base_prefix)):
-        for parent in reversed([place, *place.parents]):
-            mode = stat.S_IMODE(parent.stat().st_mode) | 0o111
-            machine.run("sh", "-euc", f"mkdir -p {layer}{parent}; chmod {mode:o} {layer}{parent}")
-    return Image(layers=(layer, "/"), user="4242:4242")
+def host(machine, unit):
+    """Follow the README; systemd's own commands find themselves in a root directory and only write their files."""
+    return Host(machine, unit["User"][0])
+
+
+@pytest.mark.timeout(180)
+def test_readme_leads_to_an_installed_service(host):
+    """Its unit is enabled, and nobody but its group reads the key."""
+    assert host.read("/etc/systemd/system/responses-proxy.service") == UNIT.read_text(encoding="utf-8")
+    wants = "/etc/systemd/system/multi-user.target.wants/responses-proxy.service"
+    assert host.mode(wants)
+    assert host.read("/etc/responses-proxy/secrets/alice").startswith("sk-gw-")
+    assert host.mode("/etc/responses-proxy/secrets/alice") == f"0 {host.group} 640"
+    assert host.mode("/etc/responses-proxy/secrets") == f"0 {host.group} 750"
+
+
+def test_readme_leads_to_the_next_version(machine, host):
+    """What lies in the sources is what runs, though its version may be called the same."""
+    assert machine.run("find", f"{host.layers[0]}/opt/responses-proxy/lib", "-path", "*/site-packages/proxy/newer.py")
 
 
 class Manager:
@@ -127,34 +165,31 @@ class Manager:
         (place / "notify").mkdir(mode=0o755)
         self._line.bind(str(place / "notify" / "socket"))
         (place / "notify" / "socket").chmod(0o777)
-        (place / "etc" / "secrets").mkdir(parents=True)
-        (place / "etc" / "secrets" / "alice").write_text(KEY + "\n", encoding="utf-8")
-        self.configuration = place / "etc" / "gateway.yaml"
-        self.write(CONFIGURATION)
-        [state], [command] = unit["StateDirectory"], unit["ExecStart"]
-        machine.run("install", "-d", "-m", unit["StateDirectoryMode"][0], "-o", "4242", "-g", "4242", f"{SCRATCH}/state")
+        [user], [group], [state], [command] = (unit[name] for name in ("User", "Group", "StateDirectory", "ExecStart"))
+        assert user == group == state
+        owner, of_group = host.owner, host.group
+        mode = unit["StateDirectoryMode"][0]
+        machine.run("install", "-d", "-m", mode, "-o", owner, "-g", of_group, f"{SCRATCH}/state")
         program, *arguments = command.split()
         assert program == PROGRAM
-        settled = host._replace(environment={"PATH": PATH, "PYTHONPATH": str(ROOT), "NOTIFY_SOCKET": "/run/n/socket"})
-        confined = [sys.executable, str(ROOT / "tests" / "operations" / "confine.py"), json.dumps(rules)]
+        environment = {"PATH": PATH, "NOTIFY_SOCKET": "/run/n/socket"}
+        image = Image(layers=host.layers, user=f"{owner}:{of_group}", environment=environment)
+        confined = ["python3", "/run/confine.py", json.dumps(rules), program, *arguments]
         self.container = Container(
             machine,
-            settled,
-            [*confined, sys.executable, "-P", "-m", "proxy", *arguments],
+            image,
+            confined,
             number=10,
             output=place / "output",
             mounts={
-                "/etc/responses-proxy": str(place / "etc"),
                 f"/var/lib/{state}": f"{SCRATCH}/state",
                 "/run/n": str(place / "notify"),
+                "/run/confine.py": str(ROOT / "tests" / "operations" / "confine.py"),
                 "/tmp": "tmpfs",  # noqa: S108
             },
             writable=[f"/var/lib/{state}", "/run/n", "/tmp"],  # noqa: S108
             descriptors=int(unit["LimitNOFILE"][0]),
         )
-
-    def write(self, configuration):
-        self.configuration.write_text(yaml.safe_dump(configuration), encoding="utf-8")
 
     async def hears(self, beginning):
         """Wait for the next message and see that it begins so."""
@@ -181,20 +216,20 @@ def manager(machine, host, unit, rules, tmp_path):
     running.close()
 
 
-async def test_service_lives_under_what_the_unit_forbids(machine, manager, unit):
+async def test_service_lives_under_what_the_unit_forbids(host, manager, unit):
     """It starts, serves with the store of its own, reloads, drains: and says so each time."""
     container = manager.container
-    api, admin = "127.0.0.1:8080", "127.0.0.1:9091"
+    api, admin, key = "127.0.0.1:8080", "127.0.0.1:9091", host.read("/etc/responses-proxy/secrets/alice").strip()
     await manager.hears("READY=1\n")
     ask = "import sys, urllib.request as r; a = r.Request(*sys.argv[1:2], sys.argv[2].encode() or None, " + (
         "{'Authorization': 'Bearer ' + sys.argv[3]}); print(r.urlopen(a).read().decode())"
     )
-    ready = container.run(sys.executable, "-c", ask, f"http://{admin}/readyz", "", "")
+    ready = container.run("python3", "-c", ask, f"http://{admin}/readyz", "", "")
     assert ready.stdout.strip() == "ready", ready.stderr
     body = json.dumps({"model": "sandbox", "input": "Hello"})
-    created = container.run(sys.executable, "-c", ask, f"http://{api}/v1/responses", body, KEY)
+    created = container.run("python3", "-c", ask, f"http://{api}/v1/responses", body, key)
     name = json.loads(created.stdout)["id"]
-    found = container.run(sys.executable, "-c", ask, f"http://{api}/v1/responses/{name}", "", KEY)
+    found = container.run("python3", "-c", ask, f"http://{api}/v1/responses/{name}", "", key)
     assert json.loads(found.stdout)["id"] == name
 
     [reload] = unit["ExecReload"]
