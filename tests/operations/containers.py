@@ -65,6 +65,11 @@ class Machine:
         self._clients.shutdown()
         self._process.communicate(timeout=PATIENCE)
 
+    @property
+    def network(self) -> Path:
+        """What tells this machine's network from others."""
+        return Path(f"/proc/{self._process.pid}/ns/net").readlink()
+
     def enter(self, *command: str, network: bool = True) -> list[str]:
         """Return the command line that runs a command on this machine; without `network` on the test's own network."""
         return [tool("nsenter"), f"--target={self._process.pid}", "--mount", *(["--net"] * network), "--", *command]
@@ -195,7 +200,9 @@ class Container:
             if source == "tmpfs" or not Path(source).is_file():
                 lines.append(f"mkdir -p {place}")
             else:
-                lines.append(f"mkdir -p {shlex.quote(str(Path(f'{self._place}/places{target}').parent))}; touch {place}")
+                lines.append(
+                    f"mkdir -p {shlex.quote(str(Path(f'{self._place}/places{target}').parent))}; touch {place}"
+                )
         self._machine.run("sh", "-euc", "\n".join(lines))
 
     def _script(self, command: Sequence[str], descriptors: int) -> str:
@@ -232,8 +239,8 @@ class Container:
 
     def _connect(self, number: int) -> None:
         """Plug the container into the bridge, once it has a network of its own, and let it go on."""
-        ours = os.readlink(f"/proc/{self._machine._process.pid}/ns/net"), os.readlink("/proc/self/ns/net")
-        while os.readlink(f"/proc/{self.process.pid}/ns/net") in ours:
+        names = {self._machine.network, Path("/proc/self/ns/net").readlink()}
+        while Path(f"/proc/{self.process.pid}/ns/net").readlink() in names:
             assert self.process.poll() is None, self.output()
         ends = ["name", f"veth{number}", "type", "veth", "peer", "name", "eth0", "netns", str(self.process.pid)]
         self._machine.run("ip", "link", "add", *ends)

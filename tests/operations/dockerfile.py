@@ -115,7 +115,9 @@ class Build:
         if options:
             [option], [source] = options, sources
             origin = self._stages[option.removeprefix("--from=")].root.path + source
-            self._machine.run("sh", "-euc", f"mkdir -p {stage.root.path}{place}; cp -a {origin}/. {stage.root.path}{place}")
+            self._machine.run(
+                "sh", "-euc", f"mkdir -p {stage.root.path}{place}; cp -a {origin}/. {stage.root.path}{place}"
+            )
             return
         for source in sources:
             origin = self._context / source

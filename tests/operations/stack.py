@@ -9,7 +9,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from tests.operations.containers import PATIENCE, SCRATCH, Container, Image, Machine
+from tests.operations.containers import NETWORK, PATIENCE, SCRATCH, Container, Image, Machine
 from tests.operations.tools import tool
 from tests.rig.eventually import eventually
 
@@ -114,7 +114,7 @@ class Stack:
             service.get("command") or base.command,
             number=self._numbers[name],
             output=self._place / name,
-            hosts={other: f"10.88.0.{number}" for other, number in self._numbers.items()},
+            hosts={other: f"{NETWORK}.{number}" for other, number in self._numbers.items()},
             mounts=mounts,
             writable=writable,
             descriptors=descriptors,

@@ -116,7 +116,10 @@ def test_prometheus_takes_its_file_and_finds_the_gateways(services, configuratio
     for target, source in binds.items():
         shutil.copy(source, tmp_path / Path(target).name)
     checked = subprocess.run(  # noqa: S603
-        [tool("promtool"), "check", "config", str(tmp_path / "prometheus.yml")], check=False, capture_output=True, text=True
+        [tool("promtool"), "check", "config", str(tmp_path / "prometheus.yml")],
+        check=False,
+        capture_output=True,
+        text=True,
     )
     assert checked.returncode == 0, checked.stderr
     [job] = yaml.safe_load(read("compose/prometheus.yml"))["scrape_configs"]
@@ -152,7 +155,9 @@ def test_every_key_of_a_provider_can_come_from_the_environment(services):
 def test_keys_from_the_file_reach_the_gateways(tmp_path):
     """What has a value is used, what is left empty is as if it were not there."""
     written = tmp_path / "env"
-    written.write_text(read("compose/.env.example").replace("OPENAI_API_KEY=", "OPENAI_API_KEY=sk-mine", 1), encoding="utf-8")
+    written.write_text(
+        read("compose/.env.example").replace("OPENAI_API_KEY=", "OPENAI_API_KEY=sk-mine", 1), encoding="utf-8"
+    )
     line = [tool("docker-compose"), "-f", str(COMPOSE), "--env-file", str(written), "config", "--format", "json"]
     done = subprocess.run(line, check=True, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"})  # noqa: S603
     environment = json.loads(done.stdout)["services"]["gateway-1"]["environment"]

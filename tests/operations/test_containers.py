@@ -25,6 +25,9 @@ CONFIGURATION = {
 CONFIGURED = "/etc/responses-proxy/gateway.yaml"
 STATE = "/var/lib/responses-proxy"
 
+# The first of them builds the image, and fetches every package.
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture(scope="module")
 def machine():
@@ -97,13 +100,16 @@ def create(machine, container, **members):
     return machine.fetch(address(container), "/v1/responses", body=body, key=KEY)
 
 
+def status_of(process):
+    return Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
+
+
 def supervisor(container):
     """Return the process that the container's first one started."""
     [child] = psutil.Process(container.pid).children()
     return child
 
 
-@pytest.mark.timeout(180)
 def test_image_holds_the_gateway_and_nothing_that_builds_it(machine, image):
     """Because what is not there cannot be used by who gets in."""
     installed = machine.run("find", image.layers[0] + "/opt/responses-proxy", "-maxdepth", "5")
@@ -131,7 +137,7 @@ async def test_image_runs_without_root_and_without_capabilities(gateway):
     first = psutil.Process(gateway.pid)
     assert first.name() == "dumb-init"
     for process in [first, *first.children(recursive=True)]:
-        status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
+        status = status_of(process)
         assert set(process.uids()) == set(process.gids()) == {10001}
         assert "CapEff:\t0000000000000000" in status
         assert "CapBnd:\t0000000000000000" in status
@@ -176,7 +182,9 @@ async def test_container_reaps_what_lost_its_parent(gateway):
 
 async def test_container_reloads_on_sighup(gateway, gateways):
     """As `docker kill --signal HUP` sends it."""
-    gateways.configuration.write_text(yaml.safe_dump({**CONFIGURATION, "default_provider": "sandbox"}), encoding="utf-8")
+    gateways.configuration.write_text(
+        yaml.safe_dump({**CONFIGURATION, "default_provider": "sandbox"}), encoding="utf-8"
+    )
     os.kill(gateway.pid, signal.SIGHUP)
     await eventually(lambda: '"event":"reloaded"' in gateway.output())
 
@@ -193,7 +201,9 @@ def test_image_takes_the_other_commands(gateways, command):
 def images(machine, image):
     """Give what stands for each image of the stack: this machine's own Redis, nginx and Prometheus."""
     logs = "/mnt/nginx-image/var/log/nginx"
-    links = " ".join(f"ln -s /dev/{stream} {logs}/{name}.log;" for name, stream in (("access", "stdout"), ("error", "stderr")))
+    links = " ".join(
+        f"ln -s /dev/{stream} {logs}/{name}.log;" for name, stream in (("access", "stdout"), ("error", "stderr"))
+    )
     machine.run("sh", "-euc", f"mkdir -p {logs} /mnt/nginx-image/var/lib/nginx; {links}")
     machine.run("chmod", "777", "/mnt/nginx-image/var/lib/nginx")
     return {
@@ -234,7 +244,7 @@ async def running(stack):
 
 
 @pytest.fixture
-def key(machine, running):
+def key(running):
     """Give the gateway key, as the file's second command prints it."""
     printed = running.containers["gateway-1"].run("cat", f"{STATE}/gateway-key").stdout
     assert printed.startswith("sk-gw-")

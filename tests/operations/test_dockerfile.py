@@ -110,6 +110,8 @@ def test_requirements_name_no_index():
 def test_requirements_need_no_compiler(platform, tmp_path):
     """Every package has a wheel for the machine."""
     target = ["--target", str(tmp_path), "--python-platform", platform, "--python-version", "3.11"]
-    planned = run("uv", "pip", "install", "--dry-run", *target, "--only-binary=:all:", "--require-hashes", "-r", str(REQUIREMENTS))
+    planned = run(
+        "uv", "pip", "install", "--dry-run", *target, "--only-binary=:all:", "--require-hashes", "-r", str(REQUIREMENTS)
+    )
     assert planned.returncode == 0, planned.stderr
     assert "aiohttp" in planned.stderr

@@ -25,6 +25,15 @@ PROGRAM = "/opt/responses-proxy/bin/responses-proxy"
 OFFLINE = {"SYSTEMD_OFFLINE": "1"}
 """Makes systemctl write its files, and leave out what it would ask the service manager for."""
 SOURCES = ("pyproject.toml", "README.md", "proxy", "deploy")
+ASK = """\
+import sys, urllib.request
+url, body, key = sys.argv[1:]
+request = urllib.request.Request(url, body.encode() or None, {"Authorization": f"Bearer {key}"})
+print(urllib.request.urlopen(request).read().decode())
+"""
+
+# The first that needs a host installs it, and fetches every package.
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +63,7 @@ def test_unit_is_one_that_systemd_takes(tmp_path):
 
 
 def test_unit_is_hardened():
-    """systemd's own measure of what a service could do: 10 is everything, 1.5 the most this one may."""
+    """By systemd's own measure of what a service could do: 10 is everything, 1.5 the most this one may."""
     judged = run("systemd-analyze", "security", "--offline=yes", "--threshold=15", "--no-pager", str(UNIT))
     assert judged.returncode == 0, judged.stdout
 
@@ -141,7 +150,6 @@ def host(machine, unit):
     return Host(machine, unit["User"][0])
 
 
-@pytest.mark.timeout(180)
 def test_readme_leads_to_an_installed_service(host):
     """Its unit is enabled, and nobody but its group reads the key."""
     assert host.read("/etc/systemd/system/responses-proxy.service") == UNIT.read_text(encoding="utf-8")
@@ -221,15 +229,12 @@ async def test_service_lives_under_what_the_unit_forbids(host, manager, unit):
     container = manager.container
     api, admin, key = "127.0.0.1:8080", "127.0.0.1:9091", host.read("/etc/responses-proxy/secrets/alice").strip()
     await manager.hears("READY=1\n")
-    ask = "import sys, urllib.request as r; a = r.Request(*sys.argv[1:2], sys.argv[2].encode() or None, " + (
-        "{'Authorization': 'Bearer ' + sys.argv[3]}); print(r.urlopen(a).read().decode())"
-    )
-    ready = container.run("python3", "-c", ask, f"http://{admin}/readyz", "", "")
+    ready = container.run("python3", "-c", ASK, f"http://{admin}/readyz", "", "")
     assert ready.stdout.strip() == "ready", ready.stderr
     body = json.dumps({"model": "sandbox", "input": "Hello"})
-    created = container.run("python3", "-c", ask, f"http://{api}/v1/responses", body, key)
+    created = container.run("python3", "-c", ASK, f"http://{api}/v1/responses", body, key)
     name = json.loads(created.stdout)["id"]
-    found = container.run("python3", "-c", ask, f"http://{api}/v1/responses/{name}", "", key)
+    found = container.run("python3", "-c", ASK, f"http://{api}/v1/responses/{name}", "", key)
     assert json.loads(found.stdout)["id"] == name
 
     [reload] = unit["ExecReload"]
