@@ -21,7 +21,7 @@ from proxy.embedded import Embedded, EmbeddedError
 from proxy.exposition import Exposition
 from proxy.fleet import Fleet, WorkerFailed
 from proxy.logs import Log
-from proxy.servicemanager import ServiceManager
+from proxy.notifier import Notifier
 
 BACKLOG = 1024
 COLLECT_TIMEOUT = 1.0
@@ -122,7 +122,7 @@ class Supervisor:
         self._load = load
         self._data_dir = data_dir
         self._log = log
-        self._manager = ServiceManager.find(os.environ, log)
+        self._notifier = Notifier.find(os.environ, log)
         self._exposition = Exposition()
         self._numbers = count(1)
         self._resources = AsyncExitStack()
@@ -173,9 +173,9 @@ class Supervisor:
             self._changed.clear()
             if self._reload_asked:
                 self._reload_asked = False
-                self._manager.reloading()
-                await self._reload()
-                self._manager.ready("serving")
+                self._notifier.reloading()
+                successful = await self._reload()
+                self._notifier.ready("serving" if successful else "serving; the last reload was refused, see the log")
             if self._sandbox is not None and self._sandbox.gone and _needs_sandbox(self._config):
                 await self._restore_sandbox()
 
@@ -192,7 +192,7 @@ class Supervisor:
             workers=server.workers,
             pid=os.getpid(),
         )
-        self._manager.ready("serving")
+        self._notifier.ready("serving")
 
     async def _switch(self, config: Config) -> None:
         """Start workers with a configuration; once they serve, let the earlier ones finish."""
@@ -225,7 +225,7 @@ class Supervisor:
         self._drains[drain] = fleet
         drain.add_done_callback(self._drains.pop)
 
-    async def _reload(self) -> None:
+    async def _reload(self) -> bool:
         try:
             config = self._load()
             await self._switch(config)
@@ -240,8 +240,9 @@ class Supervisor:
             moved = [name for name in ADDRESS if getattr(self._bound, name) != getattr(config.server, name)]
             if moved:
                 self._log.event("restart_needed", settings=[f"server.{name}" for name in moved])
-            return
+            return True
         self._exposition.reload(successful=False)
+        return False
 
     async def _restore_sandbox(self) -> None:
         self._log.event("sandbox_died", replaced_in=SANDBOX_BACKOFF)
@@ -256,7 +257,7 @@ class Supervisor:
         """Drain every fleet, faster once hurried; then end what they used."""
         if self._fleet is not None:
             self._log.event("draining")
-            self._manager.stopping()
+            self._notifier.stopping()
             server = self._config.server
             await self._fleet.announce()
             with suppress(TimeoutError):

@@ -165,7 +165,7 @@ def test_readme_leads_to_the_next_version(machine, host):
     assert machine.run("find", f"{host.layers[0]}/opt/responses-proxy/lib", "-path", "*/site-packages/proxy/newer.py")
 
 
-class Manager:
+class Systemd:
     """Starts the unit as systemd would, and hears what it says of itself."""
 
     def __init__(self, machine, host, unit, rules, place):
@@ -183,6 +183,8 @@ class Manager:
         environment = {"PATH": PATH, "NOTIFY_SOCKET": "/run/n/socket"}
         image = Image(layers=host.layers, user=f"{owner}:{of_group}", environment=environment)
         confined = ["python3", "/run/confine.py", json.dumps(rules), program, *arguments]
+        self.configuration = place / "gateway.yaml"
+        self.configuration.write_text(host.read("/etc/responses-proxy/gateway.yaml"), encoding="utf-8")
         self.container = Container(
             machine,
             image,
@@ -190,6 +192,7 @@ class Manager:
             number=10,
             output=place / "output",
             mounts={
+                "/etc/responses-proxy/gateway.yaml": str(self.configuration),
                 f"/var/lib/{state}": f"{SCRATCH}/state",
                 "/run/n": str(place / "notify"),
                 "/run/confine.py": str(ROOT / "tests" / "operations" / "confine.py"),
@@ -218,17 +221,17 @@ class Manager:
 
 
 @pytest.fixture
-def manager(machine, host, unit, rules, tmp_path):
-    running = Manager(machine, host, unit, rules, tmp_path)
+def systemd(machine, host, unit, rules, tmp_path):
+    running = Systemd(machine, host, unit, rules, tmp_path)
     yield running
     running.close()
 
 
-async def test_service_lives_under_what_the_unit_forbids(host, manager, unit):
+async def test_service_lives_under_what_the_unit_forbids(host, systemd, unit):
     """It starts, serves with the store of its own, reloads, drains: and says so each time."""
-    container = manager.container
+    container = systemd.container
     api, admin, key = "127.0.0.1:8080", "127.0.0.1:9091", host.read("/etc/responses-proxy/secrets/alice").strip()
-    await manager.hears("READY=1\n")
+    await systemd.hears("READY=1\n")
     ready = container.run("python3", "-c", ASK, f"http://{admin}/readyz", "", "")
     assert ready.stdout.strip() == "ready", ready.stderr
     body = json.dumps({"model": "sandbox", "input": "Hello"})
@@ -238,9 +241,15 @@ async def test_service_lives_under_what_the_unit_forbids(host, manager, unit):
     assert json.loads(found.stdout)["id"] == name
 
     [reload] = unit["ExecReload"]
-    assert container.execute("sh", "-c", reload.replace("$MAINPID", "1")) == 0
-    await manager.hears("RELOADING=1\nMONOTONIC_USEC=")
-    await manager.hears("READY=1\n")
+    for addition, status in (
+        ("", "serving"),
+        ("surprise: true\n", "serving; the last reload was refused, see the log"),
+    ):
+        with systemd.configuration.open("a", encoding="utf-8") as file:
+            file.write(addition)
+        assert container.execute("sh", "-c", reload.replace("$MAINPID", "1")) == 0
+        await systemd.hears("RELOADING=1\nMONOTONIC_USEC=")
+        await systemd.hears(f"READY=1\nSTATUS={status}")
     os.kill(container.pid, signal.SIGTERM)
-    await manager.hears("STOPPING=1\n")
+    await systemd.hears("STOPPING=1\n")
     assert container.process.wait(20) == 0, container.output()

@@ -11,8 +11,8 @@ VARIABLE = "NOTIFY_SOCKET"
 """Where systemd says which socket it listens on."""
 
 
-class ServiceManager:
-    """The service manager, or nobody. What cannot be told is logged: nobody listening is no reason not to serve."""
+class Notifier:
+    """The line to the service manager, or to nobody. What gets lost is logged, and is no reason not to serve."""
 
     def __init__(self, address: str, log: Log) -> None:
         # A first @ stands for the zero byte of a socket without a file.
@@ -21,7 +21,7 @@ class ServiceManager:
 
     @classmethod
     def find(cls, environment: Mapping[str, str], log: Log) -> Self:
-        """Return the one the environment names."""
+        """Return the line that the environment names."""
         return cls(environment.get(VARIABLE, ""), log)
 
     def ready(self, status: str) -> None:
