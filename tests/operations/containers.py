@@ -57,7 +57,7 @@ class Machine:
             env={**os.environ, "PATH": PATH},
         )
         assert self._process.stdout is not None
-        assert self._process.stdout.readline() == b"ready\n"
+        assert self._process.stdout.readline() == b"ready\n", "only root may make namespaces"
         self._clients = ThreadPoolExecutor(2, initializer=self._join_network)
         return self
 
