@@ -39,7 +39,7 @@ def services():
 @pytest.fixture(scope="module")
 def configuration(services):
     """Give what the gateways are configured to, with a key in the place of the one that is made."""
-    text = re.sub(r"\$\{file:[^}]*\}", "sk-gw-made-at-the-first-start", read("compose/gateway.yaml"))
+    text = re.sub(r"\$\{file:[^}]*\}", "sk-gw-made-at-the-first-start", read("compose/gateway/gateway.yaml"))
     return parse_config(text, environment=services["gateway-1"]["environment"], kinds=REGISTRY)
 
 
@@ -147,7 +147,7 @@ def test_every_key_of_a_provider_can_come_from_the_environment(services):
     """And each variable is in the example of the file that Compose reads them from."""
     example = re.findall(r"^([A-Z_]+)=", read("compose/.env.example"), flags=re.MULTILINE)
     assert set(REFERENCE.findall(read("compose.yaml"))) == set(example)
-    asked = set(REFERENCE.findall(read("compose/gateway.yaml")))
+    asked = set(REFERENCE.findall(read("compose/gateway/gateway.yaml")))
     for name in GATEWAYS:
         assert asked == set(services[name]["environment"])
 

@@ -45,10 +45,17 @@ class Gateways:
     """Runs the image as its head says: read-only, without capabilities, with a file and a new volume."""
 
     def __init__(self, machine, image, place):
-        self.configuration = place / "gateway.yaml"
-        self.configuration.write_text(yaml.safe_dump(CONFIGURATION), encoding="utf-8")
+        self._settings = place / "gateway"
+        self._settings.mkdir()
+        self.write(CONFIGURATION)
         self._machine, self._image, self._place = machine, image, place
         self._running = []
+
+    def write(self, configuration):
+        """Replace the configuration's file, as editors do."""
+        written = self._settings / "new"
+        written.write_text(yaml.safe_dump(configuration), encoding="utf-8")
+        written.replace(self._settings / "gateway.yaml")
 
     def run(self, *command):
         """Run a command of the image's, `serve` unless another is given."""
@@ -62,7 +69,7 @@ class Gateways:
             command or self._image.command,
             number=number,
             output=self._place / f"output-{number}",
-            mounts={CONFIGURED: str(self.configuration), target: volume},
+            mounts={str(Path(CONFIGURED).parent): str(self._settings), target: volume},
             writable=[target],
         )
         self._running.append(running)
@@ -187,12 +194,10 @@ async def test_container_reaps_what_lost_its_parent(gateway):
 
 
 async def test_container_reloads_on_sighup(gateway, gateways):
-    """As `docker kill --signal HUP` sends it."""
-    gateways.configuration.write_text(
-        yaml.safe_dump({**CONFIGURATION, "default_provider": "sandbox"}), encoding="utf-8"
-    )
+    """As `docker kill --signal HUP` sends it; the file is a new one under the old name."""
+    gateways.write({**CONFIGURATION, "server": {**CONFIGURATION["server"], "workers": 2}})
     os.kill(gateway.pid, signal.SIGHUP)
-    await eventually(lambda: '"event":"reloaded"' in gateway.output())
+    await eventually(lambda: '"event":"reloaded","workers":2' in gateway.output())
 
 
 @pytest.mark.parametrize("command", [["keys", "new", "--tenant", "team-a"], ["check", "--config", CONFIGURED]])

