@@ -232,17 +232,24 @@ def model():
 
 @pytest.fixture(scope="module")
 def stack(machine, images, model, tmp_path_factory):
-    """Prepare the stack of deploy/compose.yaml; its Prometheus is only made to look every second."""
+    """Prepare the stack of deploy/compose.yaml; two of its files are only made to wait for less."""
     place = tmp_path_factory.mktemp("stack")
-    prometheus = ROOT / "deploy" / "compose" / "prometheus.yml"
-    often = prometheus.read_text(encoding="utf-8").replace("scrape_interval: 15s", "scrape_interval: 1s")
-    (place / "prometheus.yml").write_text(often, encoding="utf-8")
+    prometheus, gateway = (ROOT / "deploy" / "compose" / name for name in ("prometheus.yml", "gateway"))
+    (place / "gateway").mkdir()
+    replaced = {prometheus: place / "prometheus.yml", gateway: place / "gateway"}
+    for file, name, waits, less in (
+        (prometheus, "prometheus.yml", "scrape_interval: 15s", "scrape_interval: 1s"),
+        (gateway / "gateway.yaml", "gateway/gateway.yaml", "pre_stop: 6", "pre_stop: 0.5"),
+    ):
+        text = file.read_text(encoding="utf-8")
+        assert waits in text
+        (place / name).write_text(text.replace(waits, less), encoding="utf-8")
     tagged = {
         service["image"]: images[name]
         for service in model["services"].values()
         if (name := service["image"].partition(":")[0]) in images
     }
-    prepared = Stack(machine, model, tagged, place, {prometheus: place / "prometheus.yml"})
+    prepared = Stack(machine, model, tagged, place, replaced)
     yield prepared
     prepared.down()
 
