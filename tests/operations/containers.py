@@ -26,6 +26,8 @@ NETWORK = "10.88.0"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CLONE_NEWNET = 0x40000000
 PATIENCE = 30.0
+MORTAL = ("setpriv", "--pdeathsig", "KILL")
+"""Has a container end with the test that started it, however that ends."""
 HARD_LIMIT = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 """Descriptors; this machine may not allow what an engine would."""
 
@@ -142,7 +144,7 @@ class Container:
             # What opens /dev/stdout by name needs to be allowed to, as on an engine's pipe.
             os.fchmod(written.fileno(), 0o666)
             self.process = subprocess.Popen(  # noqa: S603
-                machine.enter("unshare", "--mount", "--net", "sh", "-euc", script, network=False),
+                machine.enter(*MORTAL, "unshare", "--mount", "--net", "sh", "-euc", script, network=False),
                 stdin=subprocess.PIPE,
                 stdout=written,
                 stderr=subprocess.STDOUT,
