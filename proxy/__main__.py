@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from proxy import __version__, demo, sandbox, supervisor, worker
+from proxy import __version__, demo, doctor, sandbox, supervisor, worker
 from proxy.check import check
 from proxy.config import Config, ServerConfig, digest_key, new_key, with_ephemeral_key
 from proxy.configfile import ConfigError, Mistake
@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("--name", help="what the key is called in logs; the tenant's name unless given")
     new.set_defaults(run=_new_key)
 
+    doctor.add_arguments(commands.add_parser("doctor", help="try a running gateway through the path its clients take"))
     commands.add_parser("demo", help="show it working, without any provider's key").set_defaults(run=_demo)
     _add_processes(commands)
     return parser
