@@ -140,8 +140,8 @@ class Recording:
 
     @property
     def longest_silence(self) -> float:
-        """Return the longest time between two pieces, or since the last."""
-        times = [*self.pieces, self.ended]
+        """Return the longest time in which nothing came, from the request to the end."""
+        times = [self.began, *self.pieces, self.ended]
         return max((after - before for before, after in pairwise(times)), default=0.0)
 
     def answer(self) -> Answer:
@@ -247,7 +247,7 @@ class Client:
                     recording.take(piece, framer)
                     if enough(recording):
                         recording.end = "left"
-                        answer.close()
+                        _hang_up(answer)
                         break
         except FOREIGN as error:
             if not recording.status:
@@ -269,6 +269,13 @@ class Client:
             method, self.url + path, headers=given, timeout=timeout, allow_redirects=False, **content
         ) as answer:
             yield answer
+
+
+def _hang_up(answer: aiohttp.ClientResponse) -> None:
+    """Leave as a process does that ends: by TCP, without a word of TLS that would wait for its answer."""
+    if answer.connection is not None and answer.connection.transport is not None:
+        answer.connection.transport.abort()
+    answer.close()
 
 
 def _version(answer: aiohttp.ClientResponse) -> str:

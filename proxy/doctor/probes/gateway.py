@@ -72,7 +72,7 @@ async def _peer_certificate(visit: Visit, host: str, port: int) -> dict[str, Any
 def judge_certificate(visit: Visit, ends: float, now: float) -> Row:
     """Judge by the time a certificate has left."""
     days = (ends - now) / DAY
-    found, figures = f"valid for {days:.0f} more days", {"days": days}
+    found, figures = f"valid for {days:.1f} more days", {"days": days}
     if days < RENEWAL:
         return Row(CERTIFICATE, Verdict.WARN, found, visit.advise("certificate"), figures)
     return Row(CERTIFICATE, Verdict.OK, found, figures=figures)

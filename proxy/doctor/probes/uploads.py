@@ -15,7 +15,7 @@ LEAST = 65_536
 PATIENCE = 600.0
 NOWHERE = "/responses/doctor/knows/of/none"
 """A path the gateway refuses as soon as it has read a request's head."""
-ANNOUNCED, FIRST_PIECE = 262_144, 1024
+ANNOUNCED, FIRST_PIECE = LEAST, 1024
 JSON = {"Content-Type": "application/json"}
 
 
