@@ -105,8 +105,7 @@ ADVICE: Mapping[str, Mapping[str, str]] = {
     },
     "certificate": {ANY: "renew the certificate where TLS ends"},
     "clear_text": {ANY: "https: the key and the prompts cross the network in the clear"},
-    "clock": {ANY: "run chrony or another NTP client on the gateway's host"},
-    "clock_unclear": {ANY: "run an NTP client where the clock is wrong: here, on the gateway's host, or in front"},
+    "clock": {ANY: "run chrony or another NTP client where the clock is wrong: there or here"},
     "store_not_shared": {
         GATEWAY: "redis.url: the same for every gateway; left out, each host has a store of its own",
     },

@@ -43,13 +43,17 @@ def test_every_line_is_some_hops_or_the_gateways():
     assert {name for lines in ADVICE.values() for name in lines} <= {*HOPS, GATEWAY, ANY}
 
 
-def test_every_symptom_is_one_that_a_probe_finds():
-    """And each that a probe names is in the table."""
-    words = {
-        node.value
-        for file in (DOCTOR / "probes").glob("*.py")
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+def test_every_symptom_is_one_that_a_probe_finds_and_the_other_way_round():
+    """Because a symptom that is misspelt would fail when it is needed."""
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in DOCTOR.rglob("*.py") if file.stem != "advice"]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    words = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    asked = {
+        argument.value
+        for node in nodes
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("advise")
+        for argument in node.args
+        if isinstance(argument, ast.Constant)
     }
-    unused = set(ADVICE) - words
-    assert unused <= {"unreachable"}
+    assert set(ADVICE) <= words
+    assert asked <= set(ADVICE)
