@@ -28,7 +28,11 @@ ADVICE: Mapping[str, Mapping[str, str]] = {
     },
     "head_late": {
         NGINX: "proxy_buffering off; proxy_http_version 1.1",
-        HAPROXY: "option http-no-delay (without it a head waits 200 ms)",
+        HAPROXY: "option http-no-delay",
+    },
+    "corked": {
+        HAPROXY: "option http-no-delay (without it the kernel waits 200 ms for more)",
+        ANY: "or whatever else writes to its sockets with TCP_CORK, or without TCP_NODELAY",
     },
     "cut_when_silent": {
         NGINX: "proxy_read_timeout 3600s (60 s by default)",

@@ -171,6 +171,15 @@ def test_flow_is_judged_by_pieces_and_by_what_was_held(flow, verdict, visit):
     assert streaming.judge_flow(visit, sample(flow)).verdict is verdict
 
 
+def test_waiting_of_200_ms_is_known_for_what_it_is(visit):
+    """HAProxy does not say that it is there, but its kernel does."""
+    late = streaming.judge_first(visit, sample(Flow(38, 38, 0.0, 0.04), 0.215))
+    clumps = streaming.judge_flow(visit, sample(Flow(38, 8, 0.24, 0.256)))
+    assert [row.change[0].partition(" (")[0] for row in (late, clumps)] == ["HAProxy: option http-no-delay"] * 2
+    other = streaming.judge_flow(visit, sample(Flow(38, 3, 0.9, 0.72)))
+    assert other.change[0].startswith("nginx: proxy_buffering off")
+
+
 @pytest.mark.parametrize(
     ("flow", "first", "lasted", "verdicts"),
     [
@@ -239,10 +248,17 @@ def test_upload_is_judged_by_whether_it_was_held(held, verdict, visit):
 
 
 @pytest.mark.parametrize(
-    ("status", "verdict"), [("cancelled", OK), ("in_progress", FAIL), ("completed", FAIL), ("", SKIP)]
+    ("status", "since", "verdict"),
+    [
+        ("cancelled", 0.1, OK),
+        ("cancelled", 3.9, WARN),
+        ("in_progress", 5.0, FAIL),
+        ("completed", 5.0, FAIL),
+        ("", 5.0, SKIP),
+    ],
 )
-def test_abort_is_judged_by_what_became_of_the_response(status, verdict, visit):
-    assert abort.judge(visit, recording(), status, 5.0).verdict is verdict
+def test_abort_is_judged_by_what_became_of_the_response(status, since, verdict, visit):
+    assert abort.judge(visit, recording(), status, since).verdict is verdict
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ NAME = "abort"
 SILENCE = 60.0
 """Seconds the stream says nothing after it was left: no failing write may give the client away."""
 POLL = 0.1
+SOON = 2.0
+"""Seconds; who passes a client's end on needs no more, and a comment that keeps a stream alive may give it away later."""
 EVENTS = 2
 GOOD = 200
 CANCELLED = "cancelled"
@@ -43,8 +45,11 @@ def _unseen(why: str) -> Row:
 def judge(visit: Visit, left: Recording, status: str, since: float) -> Row:
     """Judge by the last status seen, if any, of a response whose client left `since` seconds ago."""
     figures = {"id": left.response_id, "status": status, "seconds": since}
-    if status == CANCELLED:
+    if status == CANCELLED and since <= SOON:
         return Row(NAME, Verdict.OK, f"the gateway noticed within {since * 1000:.0f} ms", figures=figures)
+    if status == CANCELLED:
+        found = f"the gateway noticed only after {since:.1f} s, when it wrote something"
+        return Row(NAME, Verdict.WARN, found, visit.advise("abort_unnoticed"), figures)
     if not status:
         found = f"the response was not found again in {since:.1f} s: see the row about replicas"
         return Row(NAME, Verdict.SKIP, found, (), figures)

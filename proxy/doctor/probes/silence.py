@@ -10,6 +10,8 @@ GRACE = 30.0
 """Seconds beyond the silence that was asked for, after which the stream is given up."""
 UNBROKEN = 55.0
 """Silence on the wire that is close to the limit many have, of a minute."""
+ALIKE = 1.1
+"""Silences that differ by less than this factor are as long as each other."""
 GOOD = 200
 FAILED = "response.failed"
 
@@ -54,4 +56,4 @@ def _since_last(recording: Recording) -> float:
 
 def _outlived(recording: Recording, quiet: float) -> bool:
     """Tell whether the stream had survived a longer silence than the one it was cut in: then its whole time was up."""
-    return max((after - before for before, after in pairwise(recording.pieces)), default=0.0) > quiet
+    return max((after - before for before, after in pairwise(recording.pieces)), default=0.0) * ALIKE > quiet

@@ -19,6 +19,8 @@ HELD = 0.2
 """Seconds that an event may be held back: WARN; FAIL as for the first."""
 SOME, MOST = 0.1, 1 / 3
 """Shares of the events that came together with the one before: WARN, FAIL."""
+CORK = (0.18, 0.3)
+"""Seconds that show that a kernel waits for more, which it does for 200 ms."""
 SLOW = 30.0
 UNSTEERED_EVENTS, UNSTEERED_SECONDS = 10, 1.0
 """A stream that came in one piece says something if it was at least as long."""
@@ -106,8 +108,13 @@ def judge_first(visit: Visit, sample: Sample) -> Row:
     found = f"after {_ms(sample.first)}; a whole JSON answer takes {_ms(sample.round_trip)}"
     if late <= LATE:
         return Row(FIRST, Verdict.OK, found, figures=figures)
-    symptom, verdict = ("buffered", Verdict.FAIL) if late > VERY_LATE else ("head_late", Verdict.WARN)
-    return Row(FIRST, verdict, found, visit.advise(symptom), figures)
+    if late > VERY_LATE:
+        return Row(FIRST, Verdict.FAIL, found, visit.advise("buffered"), figures)
+    return Row(FIRST, Verdict.WARN, found, visit.advise("corked" if _corked(late) else "head_late"), figures)
+
+
+def _corked(seconds: float) -> bool:
+    return CORK[0] <= seconds <= CORK[1]
 
 
 def judge_flow(visit: Visit, sample: Sample) -> Row:
@@ -120,7 +127,7 @@ def judge_flow(visit: Visit, sample: Sample) -> Row:
         return Row(CLUMPS, Verdict.FAIL, found, visit.advise("buffered"), figures)
     if flow.together > MOST:
         found = f"{sent} came in {flow.pieces} pieces, up to {_ms(flow.gap)} apart"
-        return Row(CLUMPS, Verdict.FAIL, found, visit.advise("buffered"), figures)
+        return Row(CLUMPS, Verdict.FAIL, found, visit.advise("corked" if _corked(flow.gap) else "buffered"), figures)
     found = f"{sent} came in {flow.pieces} pieces, none held longer than {_ms(flow.held)}"
     if flow.together > SOME or flow.held > HELD:
         verdict = Verdict.FAIL if flow.held > VERY_LATE else Verdict.WARN
