@@ -7,10 +7,12 @@ import orjson
 import pytest
 
 from proxy.__main__ import main
-from proxy.doctor.probes import retries, streaming
+from proxy.doctor.base import Options, Visit
+from proxy.doctor.client import Client
+from proxy.doctor.probes import replicas, retries, streaming
 from tests.rig.gateway import gateway
 from tests.rig.sandbox import serving
-from tests.rig.settings import ALICE_KEY, config
+from tests.rig.settings import ALICE, ALICE_KEY, config
 
 QUICK = ("--silence", "0.5", "--body", "1", "--connections", "4")
 TIMEOUTS = {"keep_alive_comment": 0.1}
@@ -135,3 +137,18 @@ async def test_doctor_tells_that_the_store_is_away(private_valkey, capsys):
     assert status == 1
     assert rows["replicas"]["verdict"] == "FAIL"
     assert rows["replicas"]["change"][0].startswith("gateway: the Redis of redis.url")
+
+
+async def test_lost_binding_shows_where_unknown_ids_are_forwarded(valkey):
+    """With one tenant they are; another provider is named, which only a binding goes before."""
+    async with (
+        standing(valkey, keys=[ALICE], bindings={"cache": 0}) as gw,
+        Client(f"{gw.url}/v1", ALICE_KEY) as client,
+    ):
+        visit = Visit(client, Options(), others=frozenset({"local"}))
+        created = await client.call("POST", "/responses", body=visit.body())
+        seen = []
+        for forget in (lambda: None, valkey.flush):
+            forget()
+            seen.append(replicas.outcome_of(await replicas._retrieve(visit, created.json()["id"]), "sandbox"))
+    assert seen == ["found", "lost"]

@@ -285,6 +285,7 @@ def test_clock_is_judged_by_how_far_it_is_off(ahead, verdict, visit):
         (answer(404, ANSWERED), "bound"),
         (answer(404), "lost"),
         (answer(404, {**ANSWERED, "x-gateway-provider": "other"}), "lost"),
+        (answer(200, {**ANSWERED, "x-gateway-provider": "other"}), "lost"),
         (answer(503), "away"),
         (answer(503, NGINX), "failed"),
         (answer(502, ANSWERED), "failed"),

@@ -11,7 +11,7 @@ SILENCE = 60.0
 """Seconds the stream says nothing after it was left: no failing write may give the client away."""
 POLL = 0.1
 SOON = 2.0
-"""Seconds; who passes a client's end on needs no more, and a comment that keeps a stream alive may give it away later."""
+"""Seconds that passing a client's end on may take; later the next write to the client gives it away."""
 EVENTS = 2
 GOOD = 200
 CANCELLED = "cancelled"

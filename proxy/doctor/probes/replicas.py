@@ -61,10 +61,13 @@ async def _ask_all(visit: Visit, name: str) -> dict[str, Finding]:
 
 def outcome_of(answer: Answer, provider: str) -> str:
     """Tell what an answer says of the id it is about: the name of what it counts as."""
+    served = answer.headers.get("x-gateway-provider")
+    if served not in {provider, None}:
+        return "lost"
     if answer.status == GOOD:
         return "found"
     if answer.status == MISSING:
-        return "bound" if answer.headers.get("x-gateway-provider") == provider else "lost"
+        return "bound" if served else "lost"
     return "away" if answer.status == UNAVAILABLE and answer.from_gateway else "failed"
 
 
