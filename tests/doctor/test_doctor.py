@@ -140,9 +140,9 @@ async def test_doctor_tells_that_the_store_is_away(private_valkey, capsys):
 
 
 async def test_lost_binding_shows_where_unknown_ids_are_forwarded(valkey):
-    """With one tenant they are; another provider is named, which only a binding goes before."""
+    """With one tenant they are, to the default; another provider is named, which only a binding goes before."""
     async with (
-        standing(valkey, keys=[ALICE], bindings={"cache": 0}) as gw,
+        standing(valkey, keys=[ALICE], default_provider="sandbox", bindings={"cache": 0}) as gw,
         Client(f"{gw.url}/v1", ALICE_KEY) as client,
     ):
         visit = Visit(client, Options(), others=frozenset({"local"}))

@@ -42,7 +42,7 @@ def judge(visit: Visit, recording: Recording, asked: float) -> Row:
         found = f"{how} {lasted:.1f} s after the request, {quiet:.1f} s after the last byte, without its last event"
         symptom = "cut_while_alive" if _outlived(recording, quiet) else "cut_when_silent"
         return Row(NAME, Verdict.FAIL, found, visit.advise(symptom), figures)
-    if lasted < asked:
+    if lasted * ALIKE < asked:
         return Row(NAME, Verdict.SKIP, f"the stream ended after {lasted:.1f} s: its sender was not silent", (), figures)
     found = f"a stream that pauses for {asked:g} s survives; {comments} comments came, {longest:.1f} s apart at most"
     if longest > UNBROKEN:
