@@ -72,6 +72,11 @@ ADVICE: Mapping[str, Mapping[str, str]] = {
         HAPROXY: "retry-on conn-failure",
         ENVOY: "retry_on: connect-failure,refused-stream",
     },
+    "error_replaced": {
+        NGINX: "proxy_intercept_errors off (its default): clients need the error as it is",
+        HAPROXY: "no http-error or errorfile for what the gateway answers",
+        ENVOY: "no local_reply_config for what the gateway answers",
+    },
     "authorization_lost": {
         NGINX: "no proxy_set_header Authorization, no auth_basic on this location",
         HAPROXY: "no http-request del-header Authorization",

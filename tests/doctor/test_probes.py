@@ -253,7 +253,7 @@ def test_upload_is_judged_by_whether_it_was_held(held, verdict, visit):
         ("cancelled", 0.1, OK),
         ("cancelled", 3.9, WARN),
         ("in_progress", 5.0, FAIL),
-        ("completed", 5.0, FAIL),
+        ("completed", 5.0, SKIP),
         ("", 5.0, SKIP),
     ],
 )
@@ -267,6 +267,20 @@ def test_abort_is_judged_by_what_became_of_the_response(status, since, verdict, 
 def test_retries_are_counted_by_the_time_they_took(took, attempts, visit):
     row = retries.judge(visit, took)
     assert (row.figures["attempts"], row.verdict) == (attempts, OK if attempts == 1 else FAIL)
+
+
+@pytest.mark.parametrize(
+    ("given", "verdict"),
+    [
+        (answer(503, ANSWERED, error("asked_for")), None),
+        (answer(200, ANSWERED), SKIP),
+        (answer(503, NGINX), WARN),
+        (answer(502, ANSWERED, error("asked_for")), WARN),
+    ],
+)
+def test_refusal_that_was_asked_for_has_to_arrive_as_it_is(given, verdict, visit):
+    row = retries.judge_answer(visit, given)
+    assert (row and row.verdict) is verdict
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ BREAKS = {
     "no keep-alive": ({"keepalive_timeout": "0"}, {"keep-alive": WARN}),
     "ignored abort": ({"proxy_ignore_client_abort": "on"}, {"abort": FAIL}),
     "retries": ({"proxy_next_upstream": "error timeout http_503 non_idempotent"}, {"retries": FAIL}),
+    "replaced errors": ({"proxy_intercept_errors": "on", "error_page": "503 /503.html"}, {"retries": WARN}),
     "separate stores": ({"proxy_pass": "http://apart"}, {"replicas": FAIL}),
     "wrong clock": (
         {"sub_filter": """'"created_at":1' '"created_at":2'""", "sub_filter_types": "application/json"},
@@ -200,6 +201,7 @@ SETTINGS = {
     "no keep-alive": ("keep-alive", "nginx: keepalive_timeout"),
     "ignored abort": ("abort", "nginx: proxy_ignore_client_abort off"),
     "retries": ("retries", "nginx: proxy_next_upstream off"),
+    "replaced errors": ("retries", "nginx: proxy_intercept_errors off"),
     "separate stores": ("replicas", "gateway: redis.url"),
     "haproxy": ("first event", "HAProxy: option http-no-delay"),
 }

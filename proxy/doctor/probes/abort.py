@@ -14,7 +14,7 @@ SOON = 2.0
 """Seconds that passing a client's end on may take; later the next write to the client gives it away."""
 EVENTS = 2
 GOOD = 200
-CANCELLED = "cancelled"
+CANCELLED, COMPLETED = "cancelled", "completed"
 
 
 async def probe(visit: Visit) -> list[Row]:
@@ -50,6 +50,8 @@ def judge(visit: Visit, left: Recording, status: str, since: float) -> Row:
     if status == CANCELLED:
         found = f"the gateway noticed only after {since:.1f} s, when it wrote something"
         return Row(NAME, Verdict.WARN, found, visit.advise("abort_unnoticed"), figures)
+    if status == COMPLETED:
+        return Row(NAME, Verdict.SKIP, "the stream was over before it was left: its sender was not silent", (), figures)
     if not status:
         found = f"the response was not found again in {since:.1f} s: see the row about replicas"
         return Row(NAME, Verdict.SKIP, found, (), figures)
