@@ -9,7 +9,7 @@ import pytest
 from proxy.__main__ import main
 from proxy.doctor.base import Options, Visit
 from proxy.doctor.client import Client
-from proxy.doctor.probes import replicas, retries, streaming
+from proxy.doctor.probes import replicas, retries, streaming, uploads
 from tests.rig.gateway import gateway
 from tests.rig.sandbox import serving
 from tests.rig.settings import ALICE, ALICE_KEY, config
@@ -121,22 +121,24 @@ async def test_doctor_tells_in_one_row_that_there_is_no_gateway(capsys):
     assert [line[:22].split() for line in lines[2:4]] == [["SKIP", "certificate"], ["SKIP", "everything", "else"]]
 
 
-async def test_doctor_finds_the_limit_of_the_gateway_itself(valkey, capsys):
-    async with standing(valkey, limits={"max_body_bytes": 200_000}) as gw:
-        status, rows = await examine(gw, capsys)
-    assert (status, rows["body size"]["verdict"]) == (0, "WARN")
-    assert rows["body size"]["figures"] == {"accepted": 131_072, "refused": 262_144}
-    assert rows["body size"]["change"][0].startswith("gateway: limits.max_body_bytes")
+async def test_doctor_finds_the_limit_of_the_gateway_itself(valkey):
+    async with standing(valkey, limits={"max_body_bytes": 200_000}) as gw, Client(f"{gw.url}/v1", ALICE_KEY) as client:
+        (row,) = await uploads.probe_size(Visit(client, Options(body_bytes=1_048_576)))
+    assert (row.verdict, row.figures) == ("WARN", {"accepted": 131_072, "refused": 262_144})
+    assert row.change[0].startswith("gateway: limits.max_body_bytes")
 
 
-async def test_doctor_tells_that_the_store_is_away(private_valkey, capsys):
+async def test_doctor_tells_that_the_store_is_away(private_valkey):
     """Creates go on without it; that ids cannot be looked up is one row's matter."""
-    async with standing(private_valkey, bindings={"cache": 0, "ack_timeout": 0.05}) as gw:
+    without_memory = {"cache": 0, "ack_timeout": 0.05}
+    async with (
+        standing(private_valkey, bindings=without_memory) as gw,
+        Client(f"{gw.url}/v1", ALICE_KEY) as client,
+    ):
         private_valkey.stop()
-        status, rows = await examine(gw, capsys)
-    assert status == 1
-    assert rows["replicas"]["verdict"] == "FAIL"
-    assert rows["replicas"]["change"][0].startswith("gateway: the Redis of redis.url")
+        (row,) = await replicas.probe(Visit(client, Options(connections=2)))
+    assert row.verdict == "FAIL"
+    assert row.change[0].startswith("gateway: the Redis of redis.url")
 
 
 async def test_lost_binding_shows_where_unknown_ids_are_forwarded(valkey):

@@ -20,7 +20,7 @@ from tests.rig.settings import ALICE_KEY, settings
 from tests.rig.valkey import Valkey
 
 OK, WARN, FAIL, SKIP = Verdict
-AT_A_TIME = 5
+AT_A_TIME = 7
 """Doctors on this machine at once: more of them would be what makes streams come late."""
 OPTIONS = Options(silence=3.5, body_bytes=1_048_576, connections=8, patience=2.5)
 READ_TIMEOUT = 2
