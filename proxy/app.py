@@ -18,18 +18,18 @@ from proxy.config import Config, ProviderConfig, Secret
 from proxy.credentials import Report
 from proxy.downstream import Server
 from proxy.envelope import EnvelopeScanner
-from proxy.fetching import Fetcher
-from proxy.handlers import Handlers
-from proxy.logs import Log
-from proxy.metrics import (
+from proxy.families import (
     ARCHIVE_QUEUE,
     AUTH_FAILURES,
     BINDING_QUEUE,
     REDIS_OPERATIONS,
     REDIS_SECONDS,
     UPSTREAM_CONNECTIONS,
-    Metrics,
 )
+from proxy.fetching import Fetcher
+from proxy.handlers import Handlers
+from proxy.logs import Log
+from proxy.metrics import Metrics
 from proxy.ownership import Ownership
 from proxy.providers import REGISTRY
 from proxy.routing import Router

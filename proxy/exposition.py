@@ -18,22 +18,18 @@ from prometheus_client.registry import CollectorRegistry
 from prometheus_client.utils import floatToGoString
 
 from proxy import __version__
-from proxy.metrics import (
+from proxy.families import (
     BUILD_INFO,
     DRAINING,
     GAUGES,
-    MAX_ERROR_TYPES,
-    MAX_MODELS,
-    OTHER,
-    OTHER_ERROR,
     RELOAD_SUCCESSFUL,
     WORKER_FAMILIES,
     WORKER_RESTARTS,
     WORKERS,
     Family,
     Labels,
-    Vocabulary,
 )
+from proxy.metrics import MAX_ERROR_TYPES, MAX_MODELS, OTHER, OTHER_ERROR, Vocabulary
 
 Samples = dict[Labels, list[float]]
 """By label values: a histogram's bucket counts and its sum in billionths; of anything else the one value."""

@@ -12,7 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from proxy import __version__
 from proxy.exposition import Exposition
-from proxy.metrics import BINDING_QUEUE, ENDS, UPSTREAM_CONNECTIONS, Metrics
+from proxy.families import BINDING_QUEUE, UPSTREAM_CONNECTIONS
+from proxy.metrics import ENDS, Metrics
 from proxy.record import Record
 from proxy.usage import Usage
 
