@@ -6,17 +6,24 @@ Labels = tuple[str, ...]
 
 DURATION_BUCKETS = tuple(0.01 * 2**power for power in range(18))
 TOKEN_BUCKETS = tuple(4.0**power for power in range(14))
+LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BILLION = 1_000_000_000
 OWN_TIME_BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
 
 class Family(NamedTuple):
-    """One metric family as Prometheus knows it; only a histogram has buckets."""
+    """One metric family as Prometheus knows it; only a histogram has buckets.
+
+    `scale` of what a counter's cells hold make one of what it shows: they are whole numbers, or their sums would depend
+    on the order of their terms.
+    """
 
     type: Literal["counter", "gauge", "histogram"]
     name: str
     help: str
     labels: Labels = ()
     buckets: tuple[float, ...] = ()
+    scale: int = 1
 
 
 _GEN_AI = ("gen_ai_operation_name", "gen_ai_provider_name", "provider", "gen_ai_request_model")
@@ -97,6 +104,65 @@ AUTH_FAILURES = Family(
 UPSTREAM_CONNECTIONS = Family(
     "gauge", "responses_proxy_upstream_connections", "Connections to providers.", ("provider", "state")
 )
+UPSTREAM_CONNECT = Family(
+    "histogram",
+    "responses_proxy_upstream_connect_seconds",
+    "Time to make a new connection to a provider: its name's resolution, TCP and TLS.",
+    ("provider",),
+    LATENCY_BUCKETS,
+)
+UPSTREAM_CONNECT_FAILURES = Family(
+    "counter",
+    "responses_proxy_upstream_connect_failures_total",
+    "New connections to a provider that could not be made, or not in time.",
+    ("provider",),
+)
+UPSTREAM_RETRIES = Family(
+    "counter",
+    "responses_proxy_upstream_retries_total",
+    "Requests sent once more, over a new connection, because the pooled one was stale.",
+    ("provider",),
+)
+CLIENT_CONNECTIONS = Family("gauge", "responses_proxy_client_connections", "Connections of clients open now.")
+REDIS_STATE = Family(
+    "gauge",
+    "responses_proxy_redis_state",
+    "Workers whose store in Redis is in this state: up, read_only (it answers but takes no writes) or down.",
+    ("store", "state"),
+)
+EVENT_LOOP_LAG = Family(
+    "histogram",
+    "responses_proxy_event_loop_lag_seconds",
+    "How late a timer of a worker's event loop fires, five times a second; as fine as a millisecond.",
+    (),
+    LATENCY_BUCKETS,
+)
+RESIDENT_MEMORY = Family(
+    "gauge",
+    "responses_proxy_resident_memory_bytes",
+    "Memory of a process that is in RAM, what it shares with others included; "
+    "after a reload worker-1 is also the earlier worker-1 until that has drained.",
+    ("process",),
+)
+OPEN_FDS = Family(
+    "gauge",
+    "responses_proxy_open_fds",
+    "File descriptors a process has open, added up per process like responses_proxy_resident_memory_bytes.",
+    ("process",),
+)
+MAX_FDS = Family(
+    "gauge",
+    "responses_proxy_max_fds",
+    "File descriptors a process may have open, added up per process like responses_proxy_open_fds.",
+    ("process",),
+)
+CPU_SECONDS = Family(
+    "counter",
+    "responses_proxy_cpu_seconds_total",
+    "Processor time, user and system, of the supervisor and of all workers together, gone ones included.",
+    ("process",),
+    scale=BILLION,
+)
 WORKERS = Family("gauge", "responses_proxy_workers", "Worker processes alive.")
 WORKER_RESTARTS = Family(
     "counter", "responses_proxy_worker_restarts_total", "Worker processes replaced after an unexpected end."
@@ -105,13 +171,58 @@ DRAINING = Family("gauge", "responses_proxy_draining", "1 while the gateway is s
 RELOAD_SUCCESSFUL = Family(
     "gauge", "responses_proxy_config_last_reload_successful", "1 if the newest configuration is in force."
 )
+RELOAD_TIME = Family(
+    "gauge",
+    "responses_proxy_config_last_reload_success_timestamp_seconds",
+    "Unix time at which the configuration in force was taken, at the start or by a reload.",
+)
+START_TIME = Family("gauge", "responses_proxy_start_time_seconds", "Unix time at which the supervisor started.")
 BUILD_INFO = Family(
     "gauge", "responses_proxy_build_info", "What is running; always 1.", ("version", "python", "aiohttp")
 )
 
-COUNTERS = (REQUESTS, TOKENS, STREAM_ENDS, REDIS_OPERATIONS, BINDINGS_DROPPED, ARCHIVE_DROPPED, AUTH_FAILURES)
-HISTOGRAMS = (DURATION, FIRST_CHUNK, OUTPUT_CHUNK, TOKEN_USAGE, OVERHEAD, REDIS_SECONDS)
-GAUGES = (INFLIGHT_REQUESTS, INFLIGHT_STREAMS, BINDING_QUEUE, ARCHIVE_QUEUE, UPSTREAM_CONNECTIONS)
-WORKER_FAMILIES = (*HISTOGRAMS, *COUNTERS, *GAUGES)
-"""What workers count; the rest is the supervisor's."""
-SUPERVISOR_FAMILIES = (WORKERS, WORKER_RESTARTS, DRAINING, RELOAD_SUCCESSFUL, BUILD_INFO)
+COUNTERS = (
+    REQUESTS,
+    TOKENS,
+    STREAM_ENDS,
+    REDIS_OPERATIONS,
+    BINDINGS_DROPPED,
+    ARCHIVE_DROPPED,
+    AUTH_FAILURES,
+    UPSTREAM_CONNECT_FAILURES,
+    UPSTREAM_RETRIES,
+)
+HISTOGRAMS = (
+    DURATION,
+    FIRST_CHUNK,
+    OUTPUT_CHUNK,
+    TOKEN_USAGE,
+    OVERHEAD,
+    REDIS_SECONDS,
+    UPSTREAM_CONNECT,
+    EVENT_LOOP_LAG,
+)
+PROCESS_GAUGES = (RESIDENT_MEMORY, OPEN_FDS, MAX_FDS)
+WATCHED = (
+    INFLIGHT_REQUESTS,
+    INFLIGHT_STREAMS,
+    BINDING_QUEUE,
+    ARCHIVE_QUEUE,
+    UPSTREAM_CONNECTIONS,
+    CLIENT_CONNECTIONS,
+    REDIS_STATE,
+    *PROCESS_GAUGES,
+    CPU_SECONDS,
+)
+"""What is not counted as it happens but read when a snapshot is taken."""
+WORKER_FAMILIES = (*HISTOGRAMS, *COUNTERS, *WATCHED)
+"""What workers tell of; the rest is the supervisor's, which has its own share of the last four."""
+SUPERVISOR_FAMILIES = (
+    WORKERS,
+    WORKER_RESTARTS,
+    DRAINING,
+    RELOAD_SUCCESSFUL,
+    RELOAD_TIME,
+    START_TIME,
+    BUILD_INFO,
+)

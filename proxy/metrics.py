@@ -16,8 +16,8 @@ from proxy.families import (
     BINDINGS_DROPPED,
     COUNTERS,
     DURATION,
+    EVENT_LOOP_LAG,
     FIRST_CHUNK,
-    GAUGES,
     HISTOGRAMS,
     INFLIGHT_REQUESTS,
     INFLIGHT_STREAMS,
@@ -30,6 +30,10 @@ from proxy.families import (
     TOKEN_BUCKETS,
     TOKEN_USAGE,
     TOKENS,
+    UPSTREAM_CONNECT,
+    UPSTREAM_CONNECT_FAILURES,
+    UPSTREAM_RETRIES,
+    WATCHED,
     Family,
     Labels,
 )
@@ -137,13 +141,15 @@ class Metrics:
         self._error_types = Vocabulary((), MAX_ERROR_TYPES, OTHER_ERROR)
         self._counters = {family.name: _Counter() for family in COUNTERS}
         self._histograms = {family.name: _Histogram(family.buckets) for family in HISTOGRAMS}
-        self._gauges: dict[str, Callable[[], Mapping[Labels, float]]] = {family.name: dict for family in GAUGES}
+        self._watched: dict[str, Callable[[], Mapping[Labels, float]]] = {family.name: dict for family in WATCHED}
         self._duration = self._histograms[DURATION.name]
         self._first_chunk = self._histograms[FIRST_CHUNK.name]
         self._output_chunk = self._histograms[OUTPUT_CHUNK.name]
         self._token_usage = self._histograms[TOKEN_USAGE.name]
         self._overhead = self._histograms[OVERHEAD.name]
         self._redis_seconds = self._histograms[REDIS_SECONDS.name]
+        self._upstream_connect = self._histograms[UPSTREAM_CONNECT.name]
+        self._loop_lag = self._histograms[EVENT_LOOP_LAG.name]
         self._requests = self._counters[REQUESTS.name]
         self._tokens = self._counters[TOKENS.name]
         self._stream_ends = self._counters[STREAM_ENDS.name]
@@ -151,6 +157,8 @@ class Metrics:
         self._bindings_dropped = self._counters[BINDINGS_DROPPED.name]
         self._archive_dropped = self._counters[ARCHIVE_DROPPED.name]
         self._auth_failures = self._counters[AUTH_FAILURES.name]
+        self._connect_failures = self._counters[UPSTREAM_CONNECT_FAILURES.name]
+        self._retries = self._counters[UPSTREAM_RETRIES.name]
         self._token_keys: dict[Labels, list[Labels]] = {}
         self._requests_inflight = {name: Level() for name in names}
         self._streams_inflight = {name: Level() for name in names}
@@ -158,6 +166,9 @@ class Metrics:
         self.watch(INFLIGHT_STREAMS, lambda: _levels(self._streams_inflight))
         self.present(OVERHEAD, *((operation,) for operation in sorted(OPERATIONS)))
         self.present(STREAM_ENDS, *((name, end) for name in names for end in ENDS))
+        self.present(EVENT_LOOP_LAG, ())
+        for family in (UPSTREAM_CONNECT, UPSTREAM_CONNECT_FAILURES, UPSTREAM_RETRIES):
+            self.present(family, *((name,) for name in names if name != NONE))
 
     def present(self, family: Family, *labels: Labels) -> None:
         """Show these label values at zero before anything is counted, so that a first increase is seen as one."""
@@ -172,6 +183,8 @@ class Metrics:
         elapsed = record.ended - record.started
         self._requests.add((operation, provider, str(record.status) if record.status else NONE))
         self._overhead.observe((operation,), max(0.0, elapsed - record.waited))
+        if record.retried:
+            self._retries.add((provider,))
         if record.streamed and record.end:
             self._stream_ends.add((provider, record.end))
         if provider != NONE and operation in GENERATIONS:
@@ -208,6 +221,17 @@ class Metrics:
         """Return the gauge of this provider's open streams, to be entered for one stream's time."""
         return self._streams_inflight.get(provider) or self._streams_inflight[NONE]
 
+    def connected(self, provider: str, seconds: float | None) -> None:
+        """Count a new connection to a configured provider by the time it took; None says that it could not be made."""
+        if seconds is None:
+            self._connect_failures.add((provider,))
+        else:
+            self._upstream_connect.observe((provider,), seconds)
+
+    def lagged(self, seconds: float) -> None:
+        """Count by how much a timer of the event loop was late."""
+        self._loop_lag.observe((), seconds)
+
     def redis(self, operation: str, outcome: str, seconds: float) -> None:
         """Count one round trip to Redis; both words come from the code, never from a request."""
         self._redis_operations.add((operation, outcome))
@@ -226,8 +250,8 @@ class Metrics:
         self._archive_dropped.add((), number)
 
     def watch(self, family: Family, read: Callable[[], Mapping[Labels, float]]) -> None:
-        """Read a gauge's values, by label values, whenever a snapshot is taken."""
-        self._gauges[family.name] = read
+        """Read a family's values, by label values, whenever a snapshot is taken; a counter's must only grow."""
+        self._watched[family.name] = read
 
     def snapshot(self) -> Iterator[bytes]:
         """Yield the cells' state in lines of JSON, a family each, so that a loop may turn between two.
@@ -239,7 +263,7 @@ class Metrics:
             yield _line(name, counter.cells)
         for name, histogram in self._histograms.items():
             yield _line(name, histogram.cells)
-        for name, read in self._gauges.items():
+        for name, read in self._watched.items():
             yield _line(name, read())
 
 
