@@ -10,7 +10,7 @@ from proxy import app, redisqueue
 from tests.flows.calls import PLAIN, create, nothing_left
 from tests.rig import scripts, wire
 from tests.rig.eventually import eventually
-from tests.rig.gateway import gateway
+from tests.rig.gateway import gateway, total
 from tests.rig.settings import config
 
 SAMPLED, STALL = 0.02, 0.15
@@ -99,33 +99,40 @@ def sampled(monkeypatch):
     monkeypatch.setattr(app, "FLUSH_INTERVAL", SAMPLED)
 
 
-async def late(gw):
-    """Return how many samples of the lag were over a tenth of a second."""
-    name = "responses_proxy_event_loop_lag_seconds"
-    return await gw.metric(f"{name}_count") - await gw.metric(f"{name}_bucket", le="0.1")
+async def lags(gw):
+    """Return how many samples of the lag there are, and how many of them over a tenth of a second."""
+    name, shown = "responses_proxy_event_loop_lag_seconds", await gw.exposition()
+    count = total(shown, f"{name}_count")
+    return count, count - total(shown, f"{name}_bucket", le="0.1")
+
+
+async def more_than(gw, count):
+    return (await lags(gw))[0] > count
 
 
 @pytest.mark.usefixtures("sampled")
 async def test_loop_that_stands_still_is_seen_as_lag(answering, valkey):
     """Whatever holds it: the timer due meanwhile fires that much later."""
     async with gateway(config(answering), redis_url=valkey.url) as gw:
-        await eventually(lambda: gw.metric("responses_proxy_event_loop_lag_seconds_count"))
-        before = await late(gw)
+        await eventually(lambda: more_than(gw, 0))
+        count, late = await lags(gw)
         time.sleep(STALL)  # noqa: ASYNC251 - the fault under test
-        await eventually(lambda: later_than(gw, before))
-
-
-async def later_than(gw, before):
-    return await late(gw) > before
+        await eventually(lambda: more_than(gw, count))
+        assert (await lags(gw))[1] > late
 
 
 @pytest.mark.usefixtures("sampled")
 async def test_log_that_nobody_reads_in_time_is_seen_as_lag(answering, valkey, monkeypatch):
     """Writing lines holds the loop like anything else, though it is the timer's own task that does."""
-    monkeypatch.setattr(app, "_write_lines", lambda _: time.sleep(STALL))
+    written = []
+    monkeypatch.setattr(app, "_write_lines", lambda lines: (time.sleep(STALL), written.append(lines)))
     async with gateway(config(answering), redis_url=valkey.url) as gw:
+        _, late = await lags(gw)
         await create(gw, PLAIN)
-        await eventually(lambda: late(gw))
+        await eventually(lambda: written)
+        count, _ = await lags(gw)
+        await eventually(lambda: more_than(gw, count))
+        assert (await lags(gw))[1] > late
 
 
 async def test_process_is_shown_under_its_slot(answering, valkey):
