@@ -137,8 +137,8 @@ async def test_fleet_keeps_the_counts_of_workers_that_ended(host, upstream, valk
 
 async def test_workers_of_one_slot_add_up_while_an_earlier_fleet_drains(host, upstream, valkey):
     fleets = [host.fleet(config(upstream), valkey.url) for _ in range(2)]
+    await asyncio.gather(*(fleet.start() for fleet in fleets))
     for fleet in fleets:
-        await fleet.start()
         assert await host.slots(fleet) == ["worker-1"]
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     assert host.metric("responses_proxy_max_fds", process="worker-1") == 2 * limit
