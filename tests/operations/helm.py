@@ -110,6 +110,7 @@ def main(argv: list[str]) -> int:
         command.add_argument("chart")
         command.add_argument("--values", "-f")
         command.add_argument("--show-only", "-s")
+        command.add_argument("--strict", action="store_true")
         command.add_argument("--destination", "-d", default=".")
         command.set_defaults(run=run)
     arguments = parser.parse_args(argv)
@@ -146,7 +147,7 @@ def _lint(arguments: argparse.Namespace) -> int:
     import helm_python  # noqa: PLC0415 - see above
 
     values = yaml.safe_load(Path(arguments.values).read_text(encoding="utf-8")) if arguments.values else {}
-    report = helm_python.lint(arguments.chart, values, strict=True)
+    report = helm_python.lint(arguments.chart, values, strict=arguments.strict)
     findings = [message for message in report["messages"] if message["severity"] >= WARNING]
     sys.stdout.write("".join(f"{message['path']}: {message['error']}\n" for message in findings))
     return 1 if findings or report["errors"] else 0
