@@ -132,8 +132,10 @@ def test_image_may_be_pinned():
     """A digest names the image for good; a tag of one's own goes before the chart's."""
     digest = f"sha256:{'0' * 64}"
     image = {"repository": "registry.example.org/gateway", "tag": "main"}
-    assert rendered({"image": image}).gateway["image"] == "registry.example.org/gateway:main"
-    assert rendered({"image": {**image, "digest": digest}}).gateway["image"] == f"registry.example.org/gateway@{digest}"
+    images = ({"image": image}, {"image": {**image, "digest": digest}})
+    tagged, pinned = render(*(changed(read_example("minimal"), change) for change in images))
+    assert tagged.gateway["image"] == "registry.example.org/gateway:main"
+    assert pinned.gateway["image"] == f"registry.example.org/gateway@{digest}"
 
 
 def test_schema_knows_every_default():
@@ -166,18 +168,19 @@ def test_grace_period_counts_fractions_and_a_hook():
 
 def test_pods_follow_the_configuration():
     """A change of the configuration, or of a Secret the chart makes, rolls the pods; nothing else does."""
-
-    def annotations(change):
-        return rendered(change).pod["metadata"]["annotations"]
-
-    first = annotations({})
-    assert annotations({"service": {"port": 81}}) == first
-    assert annotations({"config": {"limits": {"max_body_bytes": 1000}}}) != first
     made = {"secrets": {"existingSecret": "", "create": True, "values": {"ALICE_KEY": "a", "OPENAI_API_KEY": "b"}}}
-    assert (
-        annotations(made)["checksum/secrets"]
-        != annotations(changed(made, {"secrets": {"values": {"X": "c"}}}))["checksum/secrets"]
-    )
+    changes = {
+        "nothing": {},
+        "service": {"service": {"port": 81}},
+        "configuration": {"config": {"limits": {"max_body_bytes": 1000}}},
+        "secret": made,
+        "other secret": changed(made, {"secrets": {"values": {"OPENAI_API_KEY": "c"}}}),
+    }
+    answers = render(*(changed(read_example("minimal"), change) for change in changes.values()))
+    pods = dict(zip(changes, (answer.pod for answer in answers), strict=True))
+    assert pods["nothing"] == pods["service"]
+    assert pods["nothing"] != pods["configuration"]
+    assert pods["secret"] != pods["other secret"]
 
 
 def test_numbers_reach_the_gateway_as_written():
