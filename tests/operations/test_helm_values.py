@@ -33,6 +33,10 @@ REFUSED = {
         {"config": {"providers": {"o": {"kind": "openai", "api_key": "sk-canary"}}}},
         f"config.providers.o.api_key: {CREDENTIAL}",
     ),
+    "literal key that is a number": (
+        {"config": {"keys": [{"name": "a", "tenant": "a", "key": 123456789012345678}]}},
+        f"config.keys[0].key: {CREDENTIAL}",
+    ),
     "literal header": (
         {"config": {"providers": {"o": {"kind": "openai", "headers": {"X-Auth": "canary"}}}}},
         f"config.providers.o.headers.X-Auth: {CREDENTIAL}",

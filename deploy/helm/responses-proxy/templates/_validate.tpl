@@ -39,16 +39,16 @@
 {{- $where = append $where "config.redis.url" -}}
 {{- end -}}
 {{- range $index, $key := .Values.config.keys -}}
-{{- if and $key.key (not (contains "${" $key.key)) -}}
+{{- if and $key.key (not (contains "${" (toString $key.key))) -}}
 {{- $where = append $where (printf "config.keys[%d].key" $index) -}}
 {{- end -}}
 {{- end -}}
 {{- range $name, $provider := .Values.config.providers -}}
-{{- if and $provider.api_key (not (contains "${" $provider.api_key)) -}}
+{{- if and $provider.api_key (not (contains "${" (toString $provider.api_key))) -}}
 {{- $where = append $where (printf "config.providers.%s.api_key" $name) -}}
 {{- end -}}
 {{- range $header, $value := $provider.headers -}}
-{{- if and (regexMatch "(?i)auth|cookie|key|secret|token" $header) (not (contains "${" $value)) -}}
+{{- if and (regexMatch "(?i)auth|cookie|key|secret|token" $header) (not (contains "${" (toString $value))) -}}
 {{- $where = append $where (printf "config.providers.%s.headers.%s" $name $header) -}}
 {{- end -}}
 {{- end -}}
