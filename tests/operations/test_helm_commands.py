@@ -92,6 +92,19 @@ def test_adapters_rule_serves_what_the_autoscaler_asks_for():
     )
 
 
+def test_ingress_asks_for_the_settings_that_nginx_is_tested_with():
+    """Each annotation is a setting of deploy/nginx.conf; how large a body may be the gateway decides."""
+    annotations = rendered_examples()["production-ha-sentinel"].one("Ingress")["metadata"]["annotations"]
+    prefix = "nginx.ingress.kubernetes.io/"
+    settings = {name.removeprefix(prefix).replace("-", "_"): value for name, value in annotations.items()}
+    assert settings.pop("proxy_body_size") == "0"
+    tested = (ROOT / "deploy/nginx.conf").read_text(encoding="utf-8")
+    assert len(settings) >= 5
+    for name, value in settings.items():
+        unit = "s" if name.endswith("_timeout") else ""
+        assert f" {name} {value}{unit};\n" in tested
+
+
 def test_container_starts_what_the_image_has():
     """Arguments, user and data directory are those that deploy/Dockerfile prepares."""
     container = rendered_examples()["minimal"].gateway
