@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -17,10 +18,11 @@ from tests.rig.settings import provider, settings
 from tests.rig.upstream import Upstream
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-PRE_STOP = 6
-"""What deploy/LOAD_BALANCERS.md tells operators to set `server.pre_stop` to."""
 COMMENT = 0.3
 """Seconds of silence after which the provider `main` gets a comment sent to its client; `silent` never does."""
+
+ENVOY_OPTIONS = ("--concurrency", "2", "--use-dynamic-base-id", "-l", "warning", "--file-flush-interval-msec", "50")
+"""Two threads; several at a time on one machine; a log that is there when it is read."""
 
 Change = tuple[str, str]
 
@@ -94,7 +96,7 @@ KINDS = {
     ),
     "envoy": Kind(
         "envoy.yaml",
-        lambda file: [tool("envoy"), "-c", str(file), "--concurrency", "2", "--use-dynamic-base-id", "-l", "warning"],
+        lambda file: [tool("envoy"), "-c", str(file), *ENVOY_OPTIONS],
         _place_envoy,
         _gateway_of_envoy,
         ("stream_idle_timeout: 3600s", "stream_idle_timeout: 1s"),
@@ -202,9 +204,21 @@ class Replica:
         """Start it; it is ready then."""
         self.command = await self._stack.enter_async_context(command(self._content, ports=self._ports))
 
-    async def stop(self) -> None:
-        """End it with SIGTERM, and wait for its end."""
+    async def stop(self) -> int:
+        """End it with SIGTERM, wait as long as that takes, and return its status."""
+        self.command.signal(signal.SIGTERM)
+        status = await asyncio.to_thread(self.command.process.wait, 2 * PATIENCE)
         await self._stack.aclose()
+        return status
+
+    async def close(self) -> None:
+        """End it at once: the second SIGTERM does not wait for balancers to notice."""
+        self.command.signal(signal.SIGTERM)
+        await eventually(self._draining)
+        await self._stack.aclose()
+
+    async def _draining(self) -> bool:
+        return self.command.process.poll() is not None or not await self.command.ready()
 
 
 def _content(number: int, upstream: Upstream, redis_url: str, pre_stop: float) -> dict[str, Any]:
@@ -230,4 +244,4 @@ async def replicas(upstream: Upstream, redis_url: str, *, pre_stop: float = 0) -
         await asyncio.gather(*(each.start() for each in both))
         yield both
     finally:
-        await asyncio.gather(*(each.stop() for each in both))
+        await asyncio.gather(*(each.close() for each in both))

@@ -85,7 +85,7 @@ CASES = [
     ("nginx", upload, ("client_max_body_size 256m;", "")),
     ("nginx", kept, ("proxy_set_header Connection $connection_of;", "")),
     ("nginx", kept, ("keepalive 256;", ""), ("keepalive_timeout 4s;", "")),
-    ("nginx", websocket, ("proxy_set_header Upgrade $http_upgrade;", "")),
+    ("nginx", websocket, ("proxy_set_header Upgrade $upgrade_to;", "")),
     ("nginx", fewest, ("least_conn;", "")),
     ("nginx", large_head, ("large_client_header_buffers 4 32k;", "")),
     ("nginx", elsewhere, ("proxy_next_upstream error timeout;", "proxy_next_upstream off;")),

@@ -120,8 +120,7 @@ async def restart(replica, provider):
     stopping = asyncio.create_task(replica.stop())
     await eventually(lambda: refuses(port))
     provider.let_go.set()
-    await stopping
-    assert replica.command.process.returncode == 0
+    assert await stopping == 0
     provider.served.clear()
     await replica.start()
 
