@@ -4,13 +4,13 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from proxy.config import Config, KeyConfig, ProviderConfig
 from proxy.configfile import ConfigError, Document, Location, dotted, read_document
 from proxy.configload import default_config, parse_config, read_file
 from proxy.credentials import require_extras
 from proxy.providers import REGISTRY
+from proxy.redisurl import parse_redis_url
 
 _TELLING = ("auth", "cookie", "key", "secret", "token")
 """Parts of the names of headers that carry credentials."""
@@ -165,8 +165,7 @@ def _redis(config: Config) -> str:
     """Say where Redis is, leaving out user, password and options."""
     if config.redis.url is None:
         return "embedded server"
-    parts = urlsplit(config.redis.url.reveal())
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return str(parse_redis_url(config.redis.url.reveal()))
 
 
 def _base_url(provider: ProviderConfig) -> str:

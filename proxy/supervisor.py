@@ -20,7 +20,9 @@ from proxy.control import Assignment, spawn
 from proxy.embedded import Embedded, EmbeddedError
 from proxy.exposition import Exposition
 from proxy.fleet import Fleet, WorkerFailed
+from proxy.listening import let_in_the_last
 from proxy.logs import Log
+from proxy.servicemanager import ServiceManager
 
 BACKLOG = 1024
 COLLECT_TIMEOUT = 1.0
@@ -121,6 +123,7 @@ class Supervisor:
         self._load = load
         self._data_dir = data_dir
         self._log = log
+        self._manager = ServiceManager.find(os.environ, log)
         self._exposition = Exposition()
         self._numbers = count(1)
         self._resources = AsyncExitStack()
@@ -171,7 +174,9 @@ class Supervisor:
             self._changed.clear()
             if self._reload_asked:
                 self._reload_asked = False
+                self._manager.reloading()
                 await self._reload()
+                self._manager.ready("serving")
             if self._sandbox is not None and self._sandbox.gone and _needs_sandbox(self._config):
                 await self._restore_sandbox()
 
@@ -188,6 +193,7 @@ class Supervisor:
             workers=server.workers,
             pid=os.getpid(),
         )
+        self._manager.ready("serving")
 
     async def _switch(self, config: Config) -> None:
         """Start workers with a configuration; once they serve, let the earlier ones finish."""
@@ -251,10 +257,12 @@ class Supervisor:
         """Drain every fleet, faster once hurried; then end what they used."""
         if self._fleet is not None:
             self._log.event("draining")
+            self._manager.stopping()
             server = self._config.server
             await self._fleet.announce()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._hurry.wait(), server.pre_stop)
+            await let_in_the_last(self._listener)
             self._listener.close()
             self._retire(self._fleet, server.drain_timeout)
             await self._drained()

@@ -136,15 +136,18 @@ class Command:
 
 @contextlib.asynccontextmanager
 async def command(
-    content: Mapping[str, Any], *arguments: str, environment: Mapping[str, str] | None = None
+    content: Mapping[str, Any],
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    ports: tuple[int, int] | None = None,
 ) -> AsyncIterator[Command]:
     """Run `python -m proxy serve` with this configuration until the block ends; it is ready when that begins.
 
-    The configuration's ports are replaced by free ones; its data directory is its own.
+    The configuration's ports are replaced by these, or by free ones; its data directory is its own.
     """
     with tempfile.TemporaryDirectory(prefix="gateway-") as directory:
         place = Path(directory)
-        ports = free_port(), free_port()
+        ports = ports or (free_port(), free_port())
         server = {**content.get("server", {}), "port": ports[0], "admin_port": ports[1]}
         (place / "gateway.yaml").write_text(yaml.safe_dump({**content, "server": server}), encoding="utf-8")
         line = [sys.executable, "-m", "proxy", "serve", "--config", str(place / "gateway.yaml")]
