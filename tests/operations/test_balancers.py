@@ -200,6 +200,23 @@ async def test_log_line_leads_to_the_gateways_log(path):
     assert ALICE_KEY not in path.balancer.output()
 
 
+async def test_gateway_is_told_who_asks(path):
+    """Address and scheme are the balancer's to say, and a request's id; the scripted provider plays the gateway."""
+    gateways = [
+        Command(each.command.process, path.upstream.port, each.command.admin_port, Path()) for each in path.gateways
+    ]
+    path.upstream.on("POST", PATH, scripts.json_answer({}))
+    async with balancer(path.name, gateways) as before_the_provider:
+        invented = [("X-Forwarded-For", "203.0.113.1"), ("X-Forwarded-Proto", "gopher")]
+        await fetch(before_the_provider.port, "POST", PATH, headers=[*headers(), *invented], json=PLAIN)
+    (exchange,) = path.upstream.requests
+    assert (exchange.version, exchange.header("Host"), exchange.json()) == ("HTTP/1.1", "gateway.test", PLAIN)
+    assert exchange.head.all("X-Forwarded-For") == ["127.0.0.1"]
+    assert exchange.head.all("X-Forwarded-Proto") == ["http"]
+    assert exchange.header("X-Request-ID")
+    assert (exchange.header("Authorization"), exchange.header("Upgrade")) == (headers()[0][1], None)
+
+
 async def test_tls_brings_http2(path, tmp_path):
     """What the file has behind comment signs works as it stands there, and streams pass."""
     authority = Authority(tmp_path)

@@ -73,13 +73,13 @@ async def lasting(running, upstream):
 
 
 CASES = [
-    ("nginx", chunked_upload, ("proxy_http_version 1.1;", "")),
+    ("nginx", chunked_upload, ("proxy_http_version 1.1;", "proxy_http_version 1.0;")),
     ("nginx", upload, ("proxy_request_buffering off;", "")),
     ("nginx", slow_client, ("proxy_buffering off;", "")),
     (
         "nginx",
         events,
-        ("proxy_http_version 1.1;", ""),
+        ("proxy_http_version 1.1;", "proxy_http_version 1.0;"),
         ("proxy_buffering off;", "proxy_ignore_headers X-Accel-Buffering;"),
     ),
     ("nginx", upload, ("client_max_body_size 256m;", "")),

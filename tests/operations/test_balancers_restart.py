@@ -2,18 +2,19 @@
 
 import asyncio
 import contextlib
+import re
 from collections import Counter
 
 from tests.operations.balanced import PATH, PLAIN, STREAMED, headers
-from tests.operations.balancers import KINDS, balancer, replicas
+from tests.operations.balancers import DEPLOY, KINDS, balancer, replicas
 from tests.rig import scripts, wire
 from tests.rig.client import connect
 from tests.rig.connection import PeerGone
 from tests.rig.eventually import eventually
 from tests.rig.upstream import Upstream
 
-PRE_STOP = 6
-"""What deploy/LOAD_BALANCERS.md tells operators to set `server.pre_stop` to."""
+PRE_STOP = int(re.findall(r"^  pre_stop: (\d+)$", (DEPLOY / "LOAD_BALANCERS.md").read_text("utf-8"), re.MULTILINE)[0])
+"""What operators are told to set `server.pre_stop` to."""
 CLIENTS, STREAMS = 4, 4
 """Of each balancer: clients that create without a pause, and streams that begin before and end after the restart."""
 PACE = 0.02
