@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import psutil
 
@@ -35,7 +35,7 @@ class Kind(NamedTuple):
     place: Callable[[Path, int], Iterable[Change]]
     gateway: Callable[[int, Command], Iterable[Change]]
     impatient: Change
-    """Makes it give up after a second of silence."""
+    """Makes it give up after two seconds of silence."""
     tls: Callable[[Path, int], Iterable[Change]]
     """Its certificate, and the port for TLS."""
     one_port: bool = False
@@ -79,7 +79,7 @@ KINDS = {
         lambda file: [tool("nginx"), "-c", str(file), "-e", "stderr", "-g", "daemon off;"],
         _place_nginx,
         _gateway_of_nginx,
-        ("proxy_read_timeout 3600s;", "proxy_read_timeout 1s;"),
+        ("proxy_read_timeout 3600s;", "proxy_read_timeout 2s;"),
         lambda pem, port: [
             ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
             ("/etc/nginx/tls/fullchain.pem", str(pem)),
@@ -91,7 +91,7 @@ KINDS = {
         lambda file: [tool("haproxy"), "-db", "-f", str(file)],
         lambda _directory, port: [("bind :80\n", f"bind 127.0.0.1:{port}\n")],
         _gateway_of_haproxy,
-        ("timeout server 1h", "timeout server 1s"),
+        ("timeout server 1h", "timeout server 2s"),
         lambda pem, port: [("bind :443 ssl crt /etc/haproxy/tls/", f"bind 127.0.0.1:{port} ssl crt {pem}")],
     ),
     "envoy": Kind(
@@ -99,7 +99,7 @@ KINDS = {
         lambda file: [tool("envoy"), "-c", str(file), *ENVOY_OPTIONS],
         _place_envoy,
         _gateway_of_envoy,
-        ("stream_idle_timeout: 3600s", "stream_idle_timeout: 1s"),
+        ("stream_idle_timeout: 3600s", "stream_idle_timeout: 2s"),
         lambda pem, _port: [
             ("/etc/envoy/tls/fullchain.pem", str(pem)),
             ("/etc/envoy/tls/privkey.pem", str(pem)),
@@ -200,6 +200,13 @@ class Replica:
         self._stack = contextlib.AsyncExitStack()
         self.command: Command
 
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
     async def start(self) -> None:
         """Start it; it is ready then."""
         self.command = await self._stack.enter_async_context(command(self._content, ports=self._ports))
@@ -212,7 +219,7 @@ class Replica:
         return status
 
     async def close(self) -> None:
-        """End it at once: the second SIGTERM does not wait for balancers to notice."""
+        """End it at once: with a second SIGTERM it does not wait for balancers to notice."""
         self.command.signal(signal.SIGTERM)
         await eventually(self._draining)
         await self._stack.aclose()
@@ -240,8 +247,6 @@ def _content(number: int, upstream: Upstream, redis_url: str, pre_stop: float) -
 async def replicas(upstream: Upstream, redis_url: str, *, pre_stop: float = 0) -> AsyncIterator[list[Replica]]:
     """Run two gateways on one Redis until the block ends."""
     both = [Replica(number, upstream, redis_url, pre_stop) for number in (1, 2)]
-    try:
-        await asyncio.gather(*(each.start() for each in both))
+    async with contextlib.AsyncExitStack() as stack:
+        await asyncio.gather(*map(stack.enter_async_context, both))
         yield both
-    finally:
-        await asyncio.gather(*(each.close() for each in both))

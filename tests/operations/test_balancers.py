@@ -20,9 +20,10 @@ from tests.rig.upstream import Upstream
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-PATIENCE_OF_IMPATIENT = 1
-"""Seconds of silence after which the impatient balancers hang up."""
-SILENCE = 2.5 * PATIENCE_OF_IMPATIENT
+SILENCE = 2.5
+"""Seconds: longer than the two after which the impatient balancers hang up."""
+LONG = 1.2
+"""Seconds: longer than the one after which Envoy, told so, cuts a stream that speaks; see test_balancers_broken.py."""
 
 
 class Way(NamedTuple):
@@ -113,7 +114,7 @@ async def test_create_that_is_late_is_not_sent_again(path):
 
 async def test_stream_may_last(path):
     """It is not its length that counts, but its silences."""
-    answer, sent = await balanced.stream_over_silence(path.port, path.upstream, "main", SILENCE)
+    answer, sent = await balanced.stream_over_silence(path.port, path.upstream, "main", LONG)
     assert (answer.end, len(answer.events())) == ("complete", sent)
 
 
@@ -198,6 +199,23 @@ async def test_log_line_leads_to_the_gateways_log(path):
     assert (entry["gateway_request"], int(entry["status"]), entry["client"]) == (request, 200, "127.0.0.1")
     assert float(entry["first_byte"]) >= 0
     assert ALICE_KEY not in path.balancer.output()
+
+
+async def test_gateway_is_told_who_asks(path):
+    """Address and scheme are the balancer's to say, and a request's id; the scripted provider plays the gateway."""
+    gateways = [
+        Command(each.command.process, path.upstream.port, each.command.admin_port, Path()) for each in path.gateways
+    ]
+    path.upstream.on("POST", PATH, scripts.json_answer({}))
+    async with balancer(path.name, gateways) as before_the_provider:
+        invented = [("X-Forwarded-For", "203.0.113.1"), ("X-Forwarded-Proto", "gopher")]
+        await fetch(before_the_provider.port, "POST", PATH, headers=[*headers(), *invented], json=PLAIN)
+    (exchange,) = path.upstream.requests
+    assert (exchange.version, exchange.header("Host"), exchange.json()) == ("HTTP/1.1", "gateway.test", PLAIN)
+    assert exchange.head.all("X-Forwarded-For") == ["127.0.0.1"]
+    assert exchange.head.all("X-Forwarded-Proto") == ["http"]
+    assert exchange.header("X-Request-ID")
+    assert (exchange.header("Authorization"), exchange.header("Upgrade")) == (headers()[0][1], None)
 
 
 async def test_tls_brings_http2(path, tmp_path):

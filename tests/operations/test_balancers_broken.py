@@ -18,7 +18,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 IN_VAIN = 1.5
 """Seconds after which what did not come is taken not to come: with the setting it takes a fraction of that."""
-IMPATIENT = {name: kind.impatient for name, kind in KINDS.items()}
+IMPATIENT = {name: (old, new.replace("2s", "1s")) for name, (old, new) in ((n, k.impatient) for n, k in KINDS.items())}
+"""They give up within that time."""
 
 
 async def events(running, upstream):
@@ -73,13 +74,13 @@ async def lasting(running, upstream):
 
 
 CASES = [
-    ("nginx", chunked_upload, ("proxy_http_version 1.1;", "")),
+    ("nginx", chunked_upload, ("proxy_http_version 1.1;", "proxy_http_version 1.0;")),
     ("nginx", upload, ("proxy_request_buffering off;", "")),
     ("nginx", slow_client, ("proxy_buffering off;", "")),
     (
         "nginx",
         events,
-        ("proxy_http_version 1.1;", ""),
+        ("proxy_http_version 1.1;", "proxy_http_version 1.0;"),
         ("proxy_buffering off;", "proxy_ignore_headers X-Accel-Buffering;"),
     ),
     ("nginx", upload, ("client_max_body_size 256m;", "")),

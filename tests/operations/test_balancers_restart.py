@@ -2,18 +2,24 @@
 
 import asyncio
 import contextlib
+import re
+import signal
+import socket
 from collections import Counter
 
+import psutil
+
+from proxy.supervisor import BACKLOG
 from tests.operations.balanced import PATH, PLAIN, STREAMED, headers
-from tests.operations.balancers import KINDS, balancer, replicas
+from tests.operations.balancers import DEPLOY, KINDS, Replica, balancer, replicas
 from tests.rig import scripts, wire
 from tests.rig.client import connect
 from tests.rig.connection import PeerGone
 from tests.rig.eventually import eventually
 from tests.rig.upstream import Upstream
 
-PRE_STOP = 6
-"""What deploy/LOAD_BALANCERS.md tells operators to set `server.pre_stop` to."""
+PRE_STOP = int(re.findall(r"^  pre_stop: (\d+)$", (DEPLOY / "LOAD_BALANCERS.md").read_text("utf-8"), re.MULTILINE)[0])
+"""What operators are told to set `server.pre_stop` to."""
 CLIENTS, STREAMS = 4, 4
 """Of each balancer: clients that create without a pause, and streams that begin before and end after the restart."""
 PACE = 0.02
@@ -132,3 +138,33 @@ async def refuses(port):
             return False
     except ConnectionError:
         return True
+
+
+async def test_stopping_gateway_lets_in_who_got_through(shared_valkey):
+    """A connection that no worker has accepted yet is served; nobody else gets through, and the port is closed then."""
+    async with Upstream() as upstream, Replica(1, upstream, shared_valkey.url, 0) as replica:
+        upstream.on("POST", PATH, scripts.json_answer(wire.response_object(wire.new_id())))
+        port, (worker,) = replica.command.port, psutil.Process(replica.command.pid).children()
+        worker.suspend()
+        async with connect(port) as client:
+            await client.request("POST", PATH, headers=headers(), json=PLAIN)
+            replica.command.signal(signal.SIGTERM)
+            let_in = []
+            await eventually(lambda: unanswered(port, let_in))
+            assert len(let_in) < BACKLOG
+            worker.resume()
+            answer = await client.answer()
+            await answer.read()
+        assert (answer.status, await replica.command.exited()) == (200, 0)
+
+
+def unanswered(port, let_in):
+    """Tell whether a connection is neither made nor refused; note one that is made, for it waits in the queue."""
+    with socket.socket() as late:
+        late.settimeout(0.1)
+        try:
+            late.connect(("127.0.0.1", port))
+        except TimeoutError:
+            return True
+        let_in.append(late.getsockname())
+    return False
