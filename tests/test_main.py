@@ -129,7 +129,8 @@ def test_help_lists_what_a_user_runs_and_nothing_else(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["--help"])
     assert caught.value.code == 0
-    assert re.findall(r"^    (\w+)", capsys.readouterr().out, re.MULTILINE) == ["serve", "check", "keys", "demo"]
+    commands = re.findall(r"^    (\w+)", capsys.readouterr().out, re.MULTILINE)
+    assert commands == ["serve", "check", "bindings", "keys", "demo"]
 
 
 def test_data_directory_follows_the_xdg_specification(monkeypatch):
