@@ -5,6 +5,7 @@ credentials. What a provider says is never repeated: it may quote the credential
 """
 
 import asyncio
+import os
 import re
 import ssl
 from collections.abc import Callable
@@ -112,12 +113,13 @@ def _judge(status: int, body: bytes) -> tuple[str, str]:
 
 
 def _reason(error: BaseException) -> str:
-    """Name what the system or the TLS library says, without the address, which stands beside it."""
+    """Name what the system or the TLS library says, without the address."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
     if isinstance(error, ssl.SSLError):
         return (error.reason or "failed").lower().replace("_", " ")
-    return (error.strerror or type(error).__name__).lower() if isinstance(error, OSError) else type(error).__name__
+    known = isinstance(error, OSError) and error.errno
+    return os.strerror(known).lower() if known else type(error).__name__
 
 
 _UNREACHABLE: Final[tuple[tuple[type[BaseException], Callable[[Any], str]], ...]] = (
