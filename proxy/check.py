@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import uvloop
 
@@ -17,6 +16,7 @@ from proxy.exposure import find_exposed
 from proxy.probe import OK, Finding, probe_providers
 from proxy.providers import REGISTRY
 from proxy.redisprobe import probe_redis
+from proxy.redisurl import parse_redis_url
 from proxy.routing import Router
 from proxy.tables import table
 
@@ -133,8 +133,7 @@ def _redis(config: Config) -> str:
     """Say where Redis is, leaving out user, password and options."""
     if config.redis.url is None:
         return "embedded server"
-    parts = urlsplit(config.redis.url.reveal())
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return str(parse_redis_url(config.redis.url.reveal()))
 
 
 def _base_url(provider: ProviderConfig) -> str:

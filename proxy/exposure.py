@@ -3,16 +3,14 @@
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 from proxy.config import Config
 from proxy.configfile import Document, dotted
 from proxy.doubts import credential_files
+from proxy.redisurl import parse_redis_url
 
 _TELLING = ("auth", "cookie", "key", "secret", "token")
 """Parts of the names of headers that carry credentials."""
-_PRIVATE_PARAMETERS = ("ssl_keyfile",)
-"""Parameters of a Redis URL that name a file nobody else should read."""
 
 
 def find_exposed(path: Path | None, document: Document | None, config: Config) -> Iterator[str]:
@@ -57,14 +55,14 @@ def _named_files(config: Config) -> Iterator[tuple[str, str]]:
         for setting, file in credential_files(provider):
             yield dotted(("providers", name, setting)), file
     if config.redis.url is not None:
-        query = parse_qs(urlsplit(config.redis.url.reveal()).query)
-        for parameter in _PRIVATE_PARAMETERS:
-            yield from (("redis.url", file) for file in query.get(parameter, ()))
+        options = dict(parse_redis_url(config.redis.url.reveal()).options)
+        if "ssl_keyfile" in options:
+            yield "redis.url", options["ssl_keyfile"]
 
 
 def _find_credentials(data: dict[str, object]) -> Iterator[str]:
     redis, keys, providers = data.get("redis"), data.get("keys"), data.get("providers")
-    if isinstance(redis, dict) and "@" in str(redis.get("url")):
+    if isinstance(redis, dict) and any(sign in str(redis.get("url")) for sign in ("@", "password=")):
         yield "redis.url"
     for index, key in enumerate(keys if isinstance(keys, list) else []):
         if key.get("key") is not None:

@@ -15,7 +15,8 @@ import uvloop
 
 from proxy.bindings import BACKGROUND, CONVERSATION, KEPT, Binding
 from proxy.config import Config
-from proxy.masters import FOREIGN, Masters, open_masters
+from proxy.masters import Masters, open_masters
+from proxy.redisline import FOREIGN
 from proxy.stored import Entry, Stock, Tally, look_up, remove, take_stock
 from proxy.tables import table
 

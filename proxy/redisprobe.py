@@ -6,9 +6,10 @@ from typing import Final
 
 from redis.exceptions import ResponseError
 
-from proxy.masters import FOREIGN, PATIENCE, ask, open_masters
+from proxy.masters import PATIENCE, ask, open_masters
 from proxy.probe import FAIL, OK, WARN, Finding
-from proxy.redisline import RedisLine
+from proxy.redisline import FOREIGN
+from proxy.redislink import Link
 
 OLDEST: Final = 7
 """The first major version of Redis that has `SET … NX GET`; every Valkey has it."""
@@ -22,23 +23,36 @@ async def probe_redis(url: str, *, patience: float = PATIENCE) -> list[Finding]:
     """Probe every server that has keys, each answer within `patience` seconds."""
     try:
         async with open_masters(url, patience=patience) as masters:
-            return [await _probe(line) for line in masters.lines]
+            alone = len(masters.each) == 1
+            subjects = {SUBJECT if alone else f"{SUBJECT} {name}": link for name, link in masters.each.items()}
+            return [await _probe(subject, link) for subject, link in subjects.items()]
     except FOREIGN as error:
-        return [Finding(SUBJECT, FAIL, f"unreachable: {str(error).strip() or type(error).__name__}")]
+        return [_unreachable(SUBJECT, error)]
 
 
-async def _probe(line: RedisLine) -> Finding:
+async def _probe(subject: str, link: Link) -> Finding:
     began = perf_counter()
-    await ask(line, [("PING",)])
-    took = perf_counter() - began
     try:
-        info = _parse_info((await ask(line, [("INFO",)]))[0])
-    except ResponseError as error:
-        return Finding(SUBJECT, WARN, f"reachable, but it does not tell about itself: {error}")
-    notes = [_version(info), *_role(info), _eviction(info), await _persistence(line, info)]
+        await ask(link, [("PING",)])
+        took = perf_counter() - began
+        notes = [*await _find_notes(link), (OK, f"{took * 1000:.1f} ms")]
+    except FOREIGN as error:
+        return _unreachable(subject, error)
     worst = max((result for result, _ in notes), key=(OK, WARN, FAIL).index)
-    told = [why for result, why in notes if worst in {OK, result}]
-    return Finding(SUBJECT, worst, "; ".join([*told, f"{took * 1000:.1f} ms"]))
+    return Finding(subject, worst, "; ".join(why for result, why in notes if worst in {OK, result}))
+
+
+def _unreachable(subject: str, error: Exception) -> Finding:
+    return Finding(subject, FAIL, f"unreachable: {str(error).strip() or type(error).__name__}")
+
+
+async def _find_notes(link: Link) -> list[Note]:
+    try:
+        (text,) = await ask(link, [("INFO",)])
+    except ResponseError as error:
+        return [(WARN, f"it does not tell about itself: {error}")]
+    info = _parse_info(text)
+    return [_version(info), *_role(info), _eviction(info), await _persistence(link, info)]
 
 
 def _parse_info(text: bytes) -> dict[str, str]:
@@ -70,13 +84,13 @@ def _eviction(info: Mapping[str, str]) -> Note:
     return WARN, f"maxmemory-policy {policy} drops bindings where memory runs out: set noeviction"
 
 
-async def _persistence(line: RedisLine, info: Mapping[str, str]) -> Note:
+async def _persistence(link: Link, info: Mapping[str, str]) -> Note:
     if info.get("aof_last_write_status", "ok") != "ok":
         return WARN, "its append-only file could not be written last time"
     if info.get("aof_enabled") == "1":
         return OK, "append-only file"
     try:
-        (settings,) = await ask(line, [("CONFIG", "GET", "save")])
+        (settings,) = await ask(link, [("CONFIG", "GET", "save")])
     except ResponseError:
         return OK, "whether it persists it does not tell"
     if not any(settings[1::2] if isinstance(settings, list) else settings.values()):

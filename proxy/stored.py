@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 from proxy import archive, bindings
 from proxy.bindings import BACKGROUND, CONVERSATION, KEPT, Binding
 from proxy.masters import Masters, ask
-from proxy.redisline import BOUND, RedisLine
+from proxy.redisline import BOUND
+from proxy.redislink import Link
 
 BATCH: Final = 500
 """Keys that are looked through, and read, at a time: between two batches the server serves everybody else."""
@@ -101,23 +102,23 @@ async def take_stock(masters: Masters) -> Stock:
     may show a key twice.
     """
     stock = Stock()
-    for line in masters.lines:
-        async for keys in _batches(line):
-            # Not MGET: the keys of a Cluster's server are in different slots.
-            replies = await ask(line, [(name, key) for key in keys for name in ("GET", "PTTL")])
+    for link in masters.each.values():
+        async for keys in _batches(link):
+            # Not MGET: in a cluster the keys of one server are in different slots.
+            replies = await ask(link, [(name, key) for key in keys for name in ("GET", "PTTL")])
             for packed, left in zip(replies[::2], replies[1::2], strict=True):
                 if isinstance(packed, bytes):
                     stock.add(Binding.parse(packed), _seconds(left))
     return stock
 
 
-async def _batches(line: RedisLine) -> AsyncIterator[set[bytes]]:
+async def _batches(link: Link) -> AsyncIterator[set[bytes]]:
     """Yield the keys of bindings. The server rests between two batches for as long as one took."""
     clock = asyncio.get_running_loop().time
     cursor = b"0"
     while True:
         began = clock()
-        ((cursor, keys),) = await ask(line, [("SCAN", cursor, "MATCH", KEYS, "COUNT", BATCH)])
+        ((cursor, keys),) = await ask(link, [("SCAN", cursor, "MATCH", KEYS, "COUNT", BATCH)])
         if keys:
             yield set(keys)
         if cursor == b"0":
@@ -128,7 +129,7 @@ async def _batches(line: RedisLine) -> AsyncIterator[set[bytes]]:
 async def look_up(masters: Masters, response_id: str, tenants: Iterable[str]) -> Entry:
     """Find an id's binding and what the gateway keeps of it: for the tenant it is bound to, else for any of these."""
     key = bindings.key_of(response_id)
-    packed, left = await ask(masters.of(key), [("GET", key), ("PTTL", key)])
+    packed, left = await ask(masters.link, [("GET", key), ("PTTL", key)])
     binding = Binding.parse(packed) if isinstance(packed, bytes) else None
     owners = sorted(set(tenants)) if binding is None else [binding.tenant]
     kept = [found for tenant in owners if (found := await _kept(masters, response_id, tenant)) is not None]
@@ -137,7 +138,7 @@ async def look_up(masters: Masters, response_id: str, tenants: Iterable[str]) ->
 
 async def _kept(masters: Masters, response_id: str, tenant: str) -> KeptResponse | None:
     key = archive.key_of(response_id, tenant)
-    *sizes, left = await ask(masters.of(key), [*(("HSTRLEN", key, name) for name in FIELDS), ("PTTL", key)])
+    *sizes, left = await ask(masters.link, [*(("HSTRLEN", key, name) for name in FIELDS), ("PTTL", key)])
     return None if left == GONE else KeptResponse(tenant, sum(size or 0 for size in sizes), _seconds(left))
 
 
@@ -145,7 +146,7 @@ async def remove(masters: Masters, response_id: str, entry: Entry) -> None:
     """Remove what was found of an id: what is kept first, for without the binding nobody knows whose it is."""
     keys = [archive.key_of(response_id, kept.tenant) for kept in entry.kept]
     for key in (*keys, bindings.key_of(response_id)):
-        await ask(masters.of(key), [("UNLINK", key)])
+        await ask(masters.link, [("UNLINK", key)])
 
 
 def _seconds(milliseconds: int) -> float:

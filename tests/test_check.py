@@ -5,7 +5,7 @@ from proxy.check import check
 KEY = "sk-gw-canary-0123456789"
 FILE = """
 server: {workers: 2}
-redis: {url: 'rediss://user:${SECRET}@redis.internal:6380/3?ssl_ca=x'}
+redis: {url: 'rediss://user:${SECRET}@redis.internal:6380/3?ssl_ca_certs=x'}
 keys:
   - {name: alice, tenant: team-a, key: ${ALICE}}
   - {name: bob, tenant: team-b, key_sha256: ${BOB}, providers: [main], models: [small]}
@@ -188,3 +188,16 @@ def test_check_fails_for_what_cannot_be_reached_only_where_it_is_strict(run):
     text = "redis: {url: 'redis://:${SECRET}@127.0.0.1:1'}\nproviders: {p: {kind: sandbox}}"
     assert "redis  FAIL" in run(text, probe=True).output
     assert [run(text, probe=True, strict=strict).status for strict in (False, True)] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis+sentinel://u:canary@a:1,b/main?sentinel_password=canary", "redis+sentinel://a:1,b:26379/main"),
+        ("rediss+cluster://:canary@a,b:7?ssl_ca_certs=canary", "rediss+cluster://a:6379,b:7"),
+        ("unix://:canary@/run/valkey.sock?db=1", "unix:///run/valkey.sock"),
+    ],
+)
+def test_check_shows_where_redis_is_and_no_password(run, url, shown):
+    report = run(f"providers: {{p: {{kind: openai, api_key: k}}}}\nredis: {{url: '{url}'}}\n")
+    assert f"bindings     {shown}, kept" in report.output

@@ -1,4 +1,4 @@
-"""What waits to be written, by weight: in batches, replaced, withdrawn, given up. Its users' tests hold the rest."""
+"""What waits to be written, by weight and by place: in batches, replaced, withdrawn, moved, given up, repeated."""
 
 import asyncio
 import contextlib
@@ -24,10 +24,38 @@ def probe_often(monkeypatch):
     monkeypatch.setattr(proxy.redisqueue, "PROBE_INTERVAL", 0.01)
 
 
+class Places:
+    """Where keys live: at the place their second byte names, or that it has moved to."""
+
+    def __init__(self):
+        self.moves = {}
+        self.faults = {}
+        self.watcher = None
+
+    def place_of(self, key):
+        place = key[1:2].decode()
+        return self.moves.get(place, place)
+
+    def places(self):
+        return {self.moves.get(place, place) for place in ("", "1", "2")}
+
+    def watch(self, watcher):
+        self.watcher = watcher
+
+    async def probe(self, place):
+        if place in self.faults:
+            raise self.faults[place]
+
+    def move(self, place, to):
+        self.moves[place] = to
+        self.watcher.moved()
+
+
 class Store:
     """What a queue writes to: takes batches, holds them up or fails as it is told."""
 
     def __init__(self, **settings):
+        self.link = Places()
         self.batches = []
         self.held = {}
         self.fault = None
@@ -38,6 +66,7 @@ class Store:
         log = Log(self.written.append, time.time)
         self.queue = RedisQueue(
             self.send,
+            self.link,
             names=Names("keep", "store_state", "store_lost"),
             dropped=self.drop,
             metrics=Metrics(providers=[], models=[]),
@@ -48,10 +77,10 @@ class Store:
 
     async def send(self, batch):
         await self.gate.wait()
-        if self.fault is not None:
-            raise self.fault
-        if batch:
-            self.batches.append(list(batch))
+        fault = self.fault or self.link.faults.get(self.link.place_of(next(iter(batch))))
+        if fault is not None:
+            raise fault
+        self.batches.append(list(batch))
         self.held.update((key, write.value) for key, write in batch.items())
         return [write.value != "refused" for write in batch.values()]
 
@@ -66,7 +95,7 @@ class Store:
 @contextlib.asynccontextmanager
 async def running(**settings):
     store = Store(**settings)
-    await store.queue.commit()
+    await store.queue.open()
     writing = asyncio.create_task(store.queue.run())
     try:
         async with asyncio.timeout(PATIENCE):
@@ -197,7 +226,7 @@ async def test_change_of_state_is_told_once_each_way():
     async with running() as store:
         store.fault = RedisConnectionError("gone")
         await store.queue.put(b"a", "x")
-        store.queue.fail(RedisConnectionError())
+        store.queue.fail(RedisConnectionError(), b"a")
         store.fault = None
         await taken(store)
         await store.queue.put(b"b", "x")
@@ -211,7 +240,7 @@ async def test_whoever_waits_is_let_go_when_a_reader_finds_the_server_away():
         under_way = store.queue.put(b"a", "x")
         await taken(store)
         waiting = store.queue.put(b"b", "x")
-        store.queue.fail(RedisTimeoutError())
+        store.queue.fail(RedisTimeoutError(), b"a")
         assert await asyncio.gather(under_way, waiting) == [True, True]
     assert store.held == {b"a": "x", b"b": "x"}
 
