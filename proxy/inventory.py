@@ -18,7 +18,7 @@ from proxy.config import Config
 from proxy.masters import Masters, open_masters
 from proxy.redisline import FOREIGN
 from proxy.stored import Entry, Stock, Tally, look_up, remove, take_stock
-from proxy.tables import table
+from proxy.tables import align, table
 
 FOUND, NOT_FOUND, FAILED = 0, 1, 2
 """Exit statuses; FAILED where Redis could not say."""
@@ -125,7 +125,8 @@ def _dependence(name: str, share: Mapping[str, Tally], *, configured: bool) -> I
     """Say whether a provider's key can be retired."""
     dependent, kept = sum(one.dependent for one in share.values()), sum(one.kept for one in share.values())
     tenants = sum(one.dependent > 0 for one in share.values())
-    keeps = f" ({kept:,} more are kept by the gateway, which needs no key for them)" if kept else ""
+    are, them = ("is", "it") if kept == 1 else ("are", "them")
+    keeps = f" ({kept:,} more {are} kept by the gateway, which needs no key for {them})" if kept else ""
     if dependent:
         verb, one = ("depends", "it") if dependent == 1 else ("depend", "the last")
         yield (
@@ -241,8 +242,10 @@ def _describe(response_id: str, entry: Entry, config: Config) -> Iterator[str]:
     for kept in entry.kept:
         rows.append(("kept", f"for {kept.tenant}: {_count(kept.size, 'byte')} compressed; {_expires(kept.expires)}"))
     if not entry.kept:
-        rows.append(("kept", "no" if entry.binding is None or not _is_kept(entry.binding) else "no longer"))
-    yield from table(rows)
+        rows.append(
+            ("kept", "no" if entry.binding is None or not _is_kept(entry.binding) else "it should be, and is not there")
+        )
+    yield from align(rows)
 
 
 def _is_kept(binding: Binding) -> bool:

@@ -1,6 +1,6 @@
 import pytest
 
-from proxy.tables import table
+from proxy.tables import align, table
 
 
 def test_table_aligns_its_columns_and_ends_in_an_empty_line():
@@ -12,6 +12,10 @@ def test_table_aligns_its_columns_and_ends_in_an_empty_line():
     ]
 
 
-def test_table_refuses_rows_of_different_lengths():
+def test_rows_alone_end_in_none():
+    assert list(align([("id", "resp_1"), ("tenant", "t")])) == ["id      resp_1", "tenant  t"]
+
+
+def test_rows_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match="shorter"):
-        list(table([("a", "b"), ("c",)]))
+        list(align([("a", "b"), ("c",)]))
