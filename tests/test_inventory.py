@@ -17,6 +17,10 @@ from tests.rig.settings import ALICE, BOB, config
 
 DAY = 86_400
 PROVIDERS = {"main": {"kind": "sandbox"}, "claude": {"kind": "sandbox"}}
+KNOWN = (
+    "note: a running worker that bound or looked up this id may still let team-a use it; "
+    "reload the gateways (SIGHUP) and none does"
+)
 FORWARDED = "note: calls on ids that nobody bound are forwarded here (bindings.unknown), so a provider may still answer"
 
 
