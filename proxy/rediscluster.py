@@ -88,6 +88,7 @@ class ClusterLink:
         self._timeout = timeout
         self._owners = [ONLY] * REDIS_CLUSTER_HASH_SLOTS
         self._nodes: dict[str, Address] = {}
+        self._learned = False
         self._links: dict[str, RedisLink] = {}
         self._refreshing = Shared(self._refresh, timeout)
         self._refreshed = float("-inf")
@@ -124,7 +125,7 @@ class ClusterLink:
 
     async def ask(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands and return their replies; where a node does not answer, its error stands in their place."""
-        if not self._nodes:
+        if not self._learned:
             await self._refreshing.result()
         replies: list[Any] = [None] * len(commands)
         todo: list[tuple[_Unit, str, bool]] = [
@@ -248,7 +249,7 @@ class ClusterLink:
 
     def _adopt(self, topology: Topology) -> None:
         moved = topology.owners != self._owners
-        self._owners, self._nodes = topology.owners, topology.nodes
+        self._owners, self._nodes, self._learned = topology.owners, topology.nodes, True
         for place in self._links.keys() - set(self._owners):
             self._links.pop(place).close()
         if moved and self._watcher is not None:
