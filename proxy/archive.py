@@ -331,7 +331,7 @@ class Archive:
         return record
 
     async def _ask(self, operation: str, key: bytes, commands: Sequence[Command]) -> list[Any]:
-        """Ask Redis; only an error for the first command, `key`'s, is raised, unless it says that that is no response."""
+        """Ask Redis; only an error for the first, `key`'s, is raised, unless it says that that is no response."""
         if self._writes.state_of(key) == DOWN:
             raise _unavailable()
         started = self._clock()

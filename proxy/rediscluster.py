@@ -27,16 +27,22 @@ ASKED_AT_ONCE = 3
 """Nodes that are asked at a time who holds which slot."""
 
 ASKING: Command = ("ASKING",)
+SERVES = b"cluster_state:ok"
+"""What a node says of itself, among much else."""
 
 
 class Topology(NamedTuple):
-    """The place of each slot, and every node by its place, replicas too."""
+    """The place of each slot, and every node by its place, replicas too, as a node knows them.
+
+    A node that does not serve, `trusted` says, may have been away itself and know what was so before.
+    """
 
     owners: list[str]
     nodes: dict[str, Address]
+    trusted: bool
 
     @classmethod
-    def parse(cls, reply: Any, asked: Address) -> "Topology":
+    def parse(cls, reply: Any, asked: Address, *, trusted: bool) -> "Topology":
         """Read the answer to CLUSTER SLOTS. Raises ResponseError where it says nothing."""
         owners = [ONLY] * REDIS_CLUSTER_HASH_SLOTS
         nodes: dict[str, Address] = {}
@@ -50,7 +56,7 @@ class Topology(NamedTuple):
             raise ResponseError("A node's slots cannot be read.") from error
         if not nodes:
             raise ResponseError("A node knows no slots.")
-        return cls(owners, nodes)
+        return cls(owners, nodes, trusted)
 
 
 def _address(server: Sequence[Any], asked: Address) -> Address | None:
@@ -82,6 +88,7 @@ class ClusterLink:
         self._timeout = timeout
         self._owners = [ONLY] * REDIS_CLUSTER_HASH_SLOTS
         self._nodes: dict[str, Address] = {}
+        self._learned = False
         self._links: dict[str, RedisLink] = {}
         self._refreshing = Shared(self._refresh, timeout)
         self._refreshed = float("-inf")
@@ -113,12 +120,12 @@ class ClusterLink:
                 raise RedisConnectionError("There are slots that no node holds.")
         elif place in self.places():
             (info,) = checked(await self._link(place).ask([("CLUSTER", "INFO")]))
-            if b"cluster_state:ok" not in info:
+            if SERVES not in info:
                 raise ResponseError("CLUSTERDOWN The node says that the cluster is down.")
 
     async def ask(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands and return their replies; where a node does not answer, its error stands in their place."""
-        if not self._nodes:
+        if not self._learned:
             await self._refreshing.result()
         replies: list[Any] = [None] * len(commands)
         todo: list[tuple[_Unit, str, bool]] = [
@@ -215,28 +222,34 @@ class ClusterLink:
             self._refreshed = asyncio.get_running_loop().time()
 
     async def _ask_slots(self, nodes: Sequence[Address]) -> Topology:
-        """Ask some nodes at once; return what the first one to answer says."""
+        """Ask some nodes at once; return what the first one says that serves, else what any of them says."""
         asking = [asyncio.create_task(self._ask_node_for_slots(node)) for node in nodes]
         failure: Exception = RedisConnectionError("No node of the cluster answers.")
+        said: Topology | None = None
         try:
             for answer in asyncio.as_completed(asking):
                 try:
-                    return await answer
+                    said = await answer
                 except FOREIGN as error:
                     failure = error
-            raise failure
+                if said is not None and said.trusted:
+                    break
         finally:
             for task in asking:
                 task.cancel()
             await asyncio.wait(asking)
+        if said is None:
+            raise failure
+        return said
 
     async def _ask_node_for_slots(self, node: Address) -> Topology:
-        (reply,) = checked(await self._link(self._know(node)).ask([("CLUSTER", "SLOTS")]))
-        return Topology.parse(reply, node)
+        link = self._link(self._know(node))
+        info, slots = checked(await link.ask([("CLUSTER", "INFO"), ("CLUSTER", "SLOTS")]))
+        return Topology.parse(slots, node, trusted=SERVES in info)
 
     def _adopt(self, topology: Topology) -> None:
         moved = topology.owners != self._owners
-        self._owners, self._nodes = topology
+        self._owners, self._nodes, self._learned = topology.owners, topology.nodes, True
         for place in self._links.keys() - set(self._owners):
             self._links.pop(place).close()
         if moved and self._watcher is not None:

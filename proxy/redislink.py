@@ -54,7 +54,7 @@ class Link(Protocol):
         """Tell a watcher, from now on."""
 
     def close(self) -> None:
-        """Close every connection; whoever still waits is told."""
+        """Close every connection, for good; whoever still waits is told."""
 
 
 class Shared(Generic[Result]):
@@ -105,6 +105,7 @@ class RedisLink:
         self._timeout = timeout
         self._place = place
         self._line: RedisLine | None = None
+        self._closed = False
         self._connecting: Shared[RedisLine] = Shared(self._connect, timeout)
         self._watcher: Watcher | None = None
 
@@ -117,6 +118,8 @@ class RedisLink:
         return await (await self._connected()).ask(commands)
 
     async def _connected(self) -> RedisLine:
+        if self._closed:
+            raise RedisConnectionError("The connection to Redis was closed.")
         line = self._line
         return line if line is not None and not line.closed else await self._connecting.result()
 
@@ -147,7 +150,8 @@ class RedisLink:
         self._watcher = watcher
 
     def close(self) -> None:
-        """Close the connection; whoever still waits is told."""
+        """Close the connection, for good; whoever still waits is told."""
+        self._closed = True
         self._connecting.cancel()
         if self._line is not None:
             self._line.close()

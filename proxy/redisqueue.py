@@ -282,7 +282,7 @@ class RedisQueue(Generic[Value]):
                 release(write, accepted=accepted)
             self._change(lane, UP)
             if self._repeats and batch:
-                self._remember(lane, batch)
+                self._remember(lane, {key: batch[key] for key, taken in zip(batch, answers, strict=True) if taken})
             return True
         finally:
             lane.batch = {}
@@ -360,11 +360,12 @@ class RedisQueue(Generic[Value]):
     def _repeat(self, lane: _Lane[Value]) -> None:
         """Queue again what a server that went away took last, but for what was written since."""
         since = self._clock() - OUTAGE
-        for taken, batch in reversed(lane.recent):
-            for key, write in batch.items() if taken >= since else ():
-                if self.get(key) is None:
-                    self._lane_of(key).add(key, write._replace(waiter=None))
+        last = {key: write for taken, batch in lane.recent if taken >= since for key, write in batch.items()}
         lane.recent.clear()
+        for key, write in last.items():
+            # What was deleted may be another's by now.
+            if write.value is not None and self.get(key) is None:
+                self._lane_of(key).add(key, write._replace(waiter=None))
         self._bound()
 
     @staticmethod
