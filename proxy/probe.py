@@ -1,7 +1,7 @@
 """Asks every configured provider whether it is there and takes the gateway's credential, with what costs nothing.
 
-A probe is the gateway's own request for the provider's list of models, over the same connector and with the same
-credentials. What a provider says is never repeated: it may quote the credential.
+A probe is the gateway's own request for the provider's list of models, or for what else is free and proves a
+credential, over the same connector. What a provider says is never repeated: it may quote the credential.
 """
 
 import asyncio
@@ -70,8 +70,9 @@ def _has_credential(config: ProviderConfig) -> bool:
 
 
 async def _probe(upstream: Upstream, *, has_credential: bool) -> tuple[str, str]:
-    source = upstream.kind.models
-    signed = await upstream.sign("GET", source.path if source else "/") if upstream.signs else None
+    models = upstream.kind.models
+    path = upstream.kind.proof or (models.path if models is not None else None)
+    signed = await upstream.sign("GET", path or "/") if upstream.signs else None
     began = perf_counter()
     try:
         line = await upstream.connect()
@@ -80,14 +81,14 @@ async def _probe(upstream: Upstream, *, has_credential: bool) -> tuple[str, str]
     except UpstreamError as error:
         return FAIL, f"unreachable: {_why(error.__cause__)}"
     connected = perf_counter() - began
-    if source is None:
+    if path is None:
         line.close()
         obtained = "; credentials obtained" if upstream.signs else ""
         return OK, f"connected in {_ms(connected)}{obtained}; nothing to ask that is free"
-    status, body = await get(upstream, line, source.path, signed)
+    status, body = await get(upstream, line, path, signed)
     took = f"{_ms(perf_counter() - began)}, connected in {_ms(connected)}"
     result, detail = _judge(status, body)
-    if result == OK and status < 300 and has_credential and await _opens_to_anyone(upstream, source.path):  # noqa: PLR2004
+    if result == OK and status < 300 and has_credential and await _opens_to_anyone(upstream, path):  # noqa: PLR2004
         detail = "; it lists its models to anyone, so the credential is not proved"
     return result, f"{took}{detail}" if result == OK else f"{detail}; {took}"
 

@@ -84,6 +84,14 @@ async def test_each_kind_is_asked_its_own_way(upstream):
     assert [result for result, _ in found] == [OK, OK]
 
 
+async def test_kind_whose_list_is_open_to_anyone_is_asked_for_proof(upstream):
+    upstream.on("GET", "/v1/key", guarded(("authorization", f"Bearer {UPSTREAM_KEY}")))
+    result, detail = await probe(router=provider(upstream, kind="openrouter"))
+    assert (result, "proved" in detail) == (OK, False)
+    result, detail = await probe(router=provider(upstream, kind="openrouter", api_key="another-key-0123456789"))
+    assert (result, detail.partition(";")[0]) == (FAIL, "credential refused (401)")
+
+
 async def test_list_that_anyone_may_read_proves_no_credential(upstream):
     upstream.on("GET", "/v1/models", scripts.json_answer(GOOD))
     assert (await probe(main=provider(upstream)))[1].endswith(
