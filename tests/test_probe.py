@@ -186,7 +186,21 @@ async def test_credential_that_cannot_be_obtained_is_told(upstream, tmp_path):
     assert (result, detail) == (FAIL, "no credential: The provider's credentials cannot be read.")
 
 
-async def test_probes_are_bounded_and_do_not_wait_for_each_other(upstream, silent):
+async def test_providers_are_probed_at_once(upstream, second_upstream):
+    """Each of them answers once the other was asked."""
+    both = asyncio.Barrier(2)
+
+    async def meet(exchange):
+        async with both:
+            await scripts.json_answer({}, 429)(exchange)
+
+    for each in (upstream, second_upstream):
+        each.on("GET", "/v1/models", meet)
+    found = await probe(main=provider(upstream), second=provider(second_upstream))
+    assert [result for result, _ in found] == [WARN, WARN]
+
+
+async def test_probes_are_bounded(upstream, silent):
     """Each of these would wait for ever; the bound is the clause."""
     upstream.on("GET", "/v1/models", scripts.json_answer(GOOD))
     timeouts = {"connect": 0.2}
