@@ -232,7 +232,7 @@ class Archive:
             if waited is not None:
                 self._writes.put(key, waited.value, waited.weight)
             raise
-        if waited is None and not removed and not self._writes.is_sure_of(key):
+        if waited is None and not removed and not await self._writes.confirms_absence(key):
             # What is not in Redis may wait in some process's queue.
             raise _unavailable()
         return waited is not None or removed > 0
@@ -325,7 +325,7 @@ class Archive:
         if isinstance(values, ResponseError):
             return None
         record = _record(dict(zip((HEAD, *names), values, strict=True)))
-        if values[0] is None and not self._writes.is_sure_of(key):
+        if values[0] is None and not await self._writes.confirms_absence(key):
             # What is not in Redis may wait in some process's queue.
             raise _unavailable()
         return record

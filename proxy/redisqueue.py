@@ -53,54 +53,22 @@ class Names(NamedTuple):
 class _Lane(Generic[Value]):
     """The writes for one place: what waits, is under way or was taken lately, and whether its server takes any.
 
-    What is not found there is nowhere from `sure_from` on. A lane is `left` once no key lives there any more.
+    `wanted` wakes its writer, `again` the one that pauses before it tries again. What is not found there is nowhere from
+    `sure_from` on. A lane is `left` once no key lives there any more.
     """
 
-    __slots__ = ("batch", "left", "place", "recent", "state", "sure_from", "waiting", "wanted", "weight")
+    __slots__ = ("again", "batch", "left", "place", "recent", "state", "sure_from", "waiting", "wanted")
 
     def __init__(self, place: str, state: str, sure_from: float) -> None:
         self.place = place
         self.state = state
         self.sure_from = sure_from
         self.waiting: OrderedDict[bytes, Write[Value]] = OrderedDict()
-        self.weight = 0
         self.batch: dict[bytes, Write[Value]] = {}
-        self.wanted = asyncio.Event()
         self.recent: deque[tuple[float, dict[bytes, Write[Value]]]] = deque()
+        self.wanted = asyncio.Event()
+        self.again = asyncio.Event()
         self.left = False
-
-    def add(self, key: bytes, write: Write[Value]) -> None:
-        """Queue a write behind the others."""
-        self.waiting[key] = write
-        self.weight += write.weight
-        self.wanted.set()
-
-    def take(self, key: bytes) -> Write[Value] | None:
-        """Take out the write that waits for a key, if there is one."""
-        write = self.waiting.pop(key, None)
-        if write is not None:
-            self.weight -= write.weight
-        return write
-
-    def take_oldest(self) -> Write[Value]:
-        """Take out the write that waits longest."""
-        write = self.waiting.popitem(last=False)[1]
-        self.weight -= write.weight
-        return write
-
-    def take_batch(self, limit: int) -> dict[bytes, Write[Value]]:
-        """Take out the oldest writes, of no more than that weight together, but one at least."""
-        batch: dict[bytes, Write[Value]] = {}
-        weight = 0
-        while self.waiting:
-            key, write = next(iter(self.waiting.items()))
-            weight += write.weight
-            if batch and weight > limit:
-                break
-            batch[key] = write
-            del self.waiting[key]
-            self.weight -= write.weight
-        return batch
 
 
 class RedisQueue(Generic[Value]):
@@ -137,6 +105,8 @@ class RedisQueue(Generic[Value]):
         self._log = log
         self._clock = clock
         self._repeats = repeats
+        self.weight = 0
+        """Of the writes that wait."""
         self._lanes: dict[str, _Lane[Value]] = {}
         self._under_way: dict[bytes, Write[Value]] = {}
         self._writers: asyncio.TaskGroup | None = None
@@ -161,14 +131,6 @@ class RedisQueue(Generic[Value]):
         return sum(len(lane.waiting) for lane in self._lanes.values())
 
     @property
-    def weight(self) -> int:
-        """Of the writes that wait."""
-        weight = 0
-        for lane in self._lanes.values():
-            weight += lane.weight
-        return weight
-
-    @property
     def state(self) -> str:
         """Whether Redis takes writes: the worst that is known of any place."""
         states = {lane.state for lane in self._lanes.values()}
@@ -183,6 +145,10 @@ class RedisQueue(Generic[Value]):
         lane = self._lane_of(key)
         return lane.state == UP and self._clock() >= lane.sure_from
 
+    async def confirms_absence(self, key: bytes) -> bool:
+        """Tell whether a key that was just not found in Redis is nowhere."""
+        return self.is_sure_of(key) and await self._link.confirms() and self.is_sure_of(key)
+
     def get(self, key: bytes) -> Write[Value] | None:
         """Return the write that waits for a key or is under way."""
         return self._lane_of(key).waiting.get(key) or self._under_way.get(key)
@@ -194,30 +160,41 @@ class RedisQueue(Generic[Value]):
         waiting = lane.state == UP
         if not waiting:
             waiter.set_result(True)
-        replaced = lane.take(key)
+        replaced = lane.waiting.pop(key, None)
         if replaced is not None:
+            self.weight -= replaced.weight
             release(replaced, accepted=False)
         # What is under way is not tried again when it fails.
         self._under_way.pop(key, None)
-        lane.add(key, Write(value, weight, waiter if waiting else None))
-        self._bound()
+        self._add(lane, key, Write(value, weight, waiter if waiting else None))
+        if self.weight > self._limit:
+            self._bound()
         return waiter
+
+    def _add(self, lane: _Lane[Value], key: bytes, write: Write[Value]) -> None:
+        lane.waiting[key] = write
+        self.weight += write.weight
+        lane.wanted.set()
 
     def withdraw(self, key: bytes) -> Write[Value] | None:
         """Take a write back, which may be on its way already but is not tried again; None where there is none."""
-        under_way, waiting = self._under_way.pop(key, None), self._lane_of(key).take(key)
+        under_way, waiting = self._under_way.pop(key, None), self._lane_of(key).waiting.pop(key, None)
+        if waiting is not None:
+            self.weight -= waiting.weight
         for write in (under_way, waiting):
             if write is not None:
                 release(write, accepted=False)
         return waiting or under_way
 
     def _bound(self) -> None:
-        """Give up the oldest writes of the place with most of them; a place's last one may weigh more than all may."""
+        """Give up the oldest writes, of the place with most of them; the last of one may weigh more than all may."""
         while self.weight > self._limit:
-            lane = max(self._lanes.values(), key=lambda lane: lane.weight)
-            if len(lane.waiting) < 2:  # noqa: PLR2004
+            lane = max(self._lanes.values(), key=lambda lane: len(lane.waiting))
+            if len(lane.waiting) <= 1:
                 break
-            release(lane.take_oldest())
+            write = lane.waiting.popitem(last=False)[1]
+            self.weight -= write.weight
+            release(write)
             self._dropped(1)
 
     # -- writing ---------------------------------------------------------------------------------------------------
@@ -249,8 +226,9 @@ class RedisQueue(Generic[Value]):
             lane.wanted.clear()
             while (lane.waiting or lane.state != UP) and not self._stopping.is_set() and not lane.left:
                 if not await self._commit(lane):
+                    lane.again.clear()
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(self._stopping.wait(), PROBE_INTERVAL)
+                        await asyncio.wait_for(lane.again.wait(), PROBE_INTERVAL)
         while lane.waiting and await self._commit(lane):
             pass
 
@@ -259,10 +237,11 @@ class RedisQueue(Generic[Value]):
         self._stopping.set()
         for lane in self._lanes.values():
             lane.wanted.set()
+            lane.again.set()
 
     async def _commit(self, lane: _Lane[Value]) -> bool:
         """Write one batch and let go whoever waits for it; return whether Redis took it."""
-        batch = lane.batch = lane.take_batch(self._batch)
+        batch = lane.batch = self._next_batch(lane)
         self._under_way.update(batch)
         started = self._clock()
         try:
@@ -282,7 +261,7 @@ class RedisQueue(Generic[Value]):
                 release(write, accepted=accepted)
             self._change(lane, UP)
             if self._repeats and batch:
-                self._remember(lane, {key: batch[key] for key, taken in zip(batch, answers, strict=True) if taken})
+                self._remember(lane, batch, answers)
             return True
         finally:
             lane.batch = {}
@@ -291,7 +270,22 @@ class RedisQueue(Generic[Value]):
                     del self._under_way[key]
                 release(write)
 
-    def _remember(self, lane: _Lane[Value], batch: dict[bytes, Write[Value]]) -> None:
+    def _next_batch(self, lane: _Lane[Value]) -> dict[bytes, Write[Value]]:
+        batch: dict[bytes, Write[Value]] = {}
+        weight = 0
+        while lane.waiting:
+            key, write = next(iter(lane.waiting.items()))
+            weight += write.weight
+            if batch and weight > self._batch:
+                break
+            batch[key] = write
+            del lane.waiting[key]
+            self.weight -= write.weight
+        return batch
+
+    def _remember(self, lane: _Lane[Value], batch: dict[bytes, Write[Value]], answers: list[bool]) -> None:
+        if not all(answers):
+            batch = {key: write for (key, write), accepted in zip(batch.items(), answers, strict=True) if accepted}
         now = self._clock()
         lane.recent.append((now, batch))
         while lane.recent[0][0] < now - REPEATED:
@@ -302,7 +296,7 @@ class RedisQueue(Generic[Value]):
         for key in reversed(list(batch)):
             if self._under_way.get(key) is batch[key]:
                 lane = self._lane_of(key)
-                lane.add(key, batch[key])
+                self._add(lane, key, batch[key])
                 lane.waiting.move_to_end(key, last=False)
         self._bound()
 
@@ -330,6 +324,7 @@ class RedisQueue(Generic[Value]):
         lane = self._lanes.get(place)
         if lane is not None:
             lane.sure_from = self._clock() + SETTLING
+            lane.again.set()
             self._repeat(lane)
 
     def moved(self) -> None:
@@ -340,10 +335,12 @@ class RedisQueue(Generic[Value]):
             if place not in self._lanes:
                 self._add_lane(place, self._clock() + SETTLING if away else 0)
         for lane in lanes:
-            waiting, lane.waiting, lane.weight = lane.waiting, OrderedDict(), 0
+            waiting, lane.waiting = lane.waiting, OrderedDict()
             for key, write in waiting.items():
-                self._lane_of(key).add(key, write)
-                if self._lane_of(key).state != UP:
+                now = self._lane_of(key)
+                now.waiting[key] = write
+                now.wanted.set()
+                if now.state != UP:
                     release(write)
         for lane in lanes:
             if lane.place not in self._link.places():
@@ -365,7 +362,7 @@ class RedisQueue(Generic[Value]):
         for key, write in last.items():
             # What was deleted may be another's by now.
             if write.value is not None and self.get(key) is None:
-                self._lane_of(key).add(key, write._replace(waiter=None))
+                self._add(self._lane_of(key), key, write._replace(waiter=None))
         self._bound()
 
     @staticmethod

@@ -118,8 +118,8 @@ class RedisServer:
         settings: dict[str, Any] = {"ssl": True, "ssl_ca_certs": str(self._secured.ca_file)} if self._secured else {}
         if self._secured:
             settings["password"] = SENTINEL_PASSWORD if self._sentinel else ADMIN
-        once = Retry(NoBackoff(), 0)
-        with redis.Redis(HOST, self.port, socket_timeout=PATIENCE, retry=once, **settings) as connection:
+        again = Retry(NoBackoff(), 1)  # a server that is demoted cuts its connections
+        with redis.Redis(HOST, self.port, socket_timeout=PATIENCE, retry=again, **settings) as connection:
             return connection.execute_command(*command)
 
     def kill(self) -> None:
