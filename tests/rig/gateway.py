@@ -86,13 +86,15 @@ async def gateway(config: Config | Mapping[str, Any], *, redis_url: str, **optio
 class Command:
     """The gateway as a process of its own. `output()` is what it wrote so far, both streams."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, admin_port: int, written: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], port: int, admin_port: int, place: Path) -> None:
         self.process = process
         self.pid = process.pid
         self.port = port
         self.admin_port = admin_port
         self.url = f"http://127.0.0.1:{port}"
-        self._written = written
+        self.config_file = place / "gateway.yaml"
+        self.data_dir = place / "data"
+        self._written = place / "output"
 
     def output(self) -> str:
         """Return everything the process wrote so far."""
@@ -159,7 +161,7 @@ async def command(
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        running = Command(process, *ports, place / "output")
+        running = Command(process, *ports, place)
         try:
             await eventually(lambda: _settled(running))
             assert process.poll() is None, running.output()
