@@ -20,6 +20,7 @@ from proxy.control import Assignment, spawn
 from proxy.embedded import Embedded, EmbeddedError
 from proxy.exposition import Exposition
 from proxy.fleet import Fleet, WorkerFailed
+from proxy.listening import let_in_the_last
 from proxy.logs import Log
 from proxy.notifier import Notifier
 
@@ -262,6 +263,7 @@ class Supervisor:
             await self._fleet.announce()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._hurry.wait(), server.pre_stop)
+            await let_in_the_last(self._listener)
             self._listener.close()
             self._retire(self._fleet, server.drain_timeout)
             await self._drained()

@@ -19,8 +19,9 @@ TO_MAIN = [("x-tfy-provider-name", "main")]
 
 @pytest.fixture
 def recovering(monkeypatch):
-    """Look for Redis more often than once a second."""
+    """Look for Redis more often than once a second, and believe at once what it has not."""
     monkeypatch.setattr(redisqueue, "PROBE_INTERVAL", 0.02)
+    monkeypatch.setattr(redisqueue, "SETTLING", 0.0)
 
 
 @pytest.fixture

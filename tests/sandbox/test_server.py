@@ -11,7 +11,8 @@ import pytest
 from pydantic import BaseModel
 
 from proxy.sandbox import server as sandbox
-from tests.rig.client import fetch
+from tests.rig.client import connect, fetch
+from tests.rig.eventually import eventually
 from tests.rig.sandbox import ask, collect, serving, status_of
 
 REQUIRED = {
@@ -283,6 +284,30 @@ async def test_create_refuses_a_body_that_does_not_decompress(running):
 async def test_unknown_paths_and_methods_are_refused_in_openais_shape(running, method, path, status):
     answer = await fetch(running.port, method, path)
     assert (answer.status, set(answer.json()["error"])) == (status, {"message", "type", "param", "code"})
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_create_is_refused_when_it_asks_for_that(running, stream):
+    """Nothing is kept of it."""
+    body = {"model": "m", "input": "x", "stream": stream, "metadata": {"status": "503", "silence": "0.01"}}
+    answer = await fetch(running.port, "POST", "/v1/responses", json=body)
+    assert (answer.status, answer.json()["error"]["code"]) == (503, "asked_for")
+
+
+async def test_stream_is_silent_when_it_asks_for_that(running):
+    """Half of the events come before the silence; a client that leaves in it cancels the response."""
+    body = {"model": "m", "input": "x", "stream": True, "metadata": {"silence": "3600"}}
+    async with connect(running.port) as client:
+        await client.request("POST", "/v1/responses", json=body)
+        answer = await client.answer()
+        events = await answer.read_events(5)
+        name = events[0].json()["response"]["id"]
+        assert await status_of(running, name) == "in_progress"
+    await eventually(lambda: _is_cancelled(running, name))
+
+
+async def _is_cancelled(running, name):
+    return await status_of(running, name) == "cancelled"
 
 
 async def test_a_body_over_the_limit_is_refused(monkeypatch):
