@@ -236,7 +236,8 @@ class Container:
     def _as_user(self, command: Sequence[str]) -> list[str]:
         environment = [f"{name}={value}" for name, value in self.image.environment.items()]
         user, group = self._ids
-        powerless = ["--clear-groups", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"]
+        # Again: who becomes another user forgets it.
+        powerless = [*MORTAL[1:], "--clear-groups", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"]
         return ["setpriv", f"--reuid={user}", f"--regid={group}", *powerless, "env", "-i", *environment, *command]
 
     def _connect(self, number: int) -> None:
