@@ -38,7 +38,8 @@ class Service(Command):
             process = subprocess.Popen(  # noqa: S603 - our own interpreter
                 [*line, "--data-dir", str(place / "data")], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
             )
-        super().__init__(process, self._ports["port"], self._ports["admin_port"], written)
+        super().__init__(process, self._ports["port"], self._ports["admin_port"], place)
+        self._written = written
 
     def write(self, content):
         server = {**self._ports, **content.get("server", {})}
