@@ -74,6 +74,7 @@ def _add_processes(commands: "argparse._SubParsersAction[argparse.ArgumentParser
     one_worker = commands.add_parser("worker")
     one_worker.add_argument("--listen-fd", type=int, required=True)
     one_worker.add_argument("--control-fd", type=int, required=True)
+    one_worker.add_argument("--slot", type=int, default=1)
     one_worker.set_defaults(run=_run_worker)
 
     provider = commands.add_parser("sandbox")
@@ -83,7 +84,7 @@ def _add_processes(commands: "argparse._SubParsersAction[argparse.ArgumentParser
 
 
 def _run_worker(arguments: argparse.Namespace) -> int:
-    return worker.main(arguments.listen_fd, arguments.control_fd)
+    return worker.main(arguments.listen_fd, arguments.control_fd, arguments.slot)
 
 
 def _run_sandbox(arguments: argparse.Namespace) -> int:

@@ -1,20 +1,45 @@
-"""Every series of the gateway, with its labels and buckets, and the cells one worker counts them in.
+"""The cells in which one worker counts its series, and the values their labels may take.
 
-Nothing else defines a series. A worker has one event loop, so its cells are plain numbers without locks;
-`exposition` adds the workers' snapshots up and gives them Prometheus' shape.
+A worker has one event loop, so its cells are plain numbers without locks; `exposition` adds the workers' snapshots up
+and gives them Prometheus' shape.
 """
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import orjson
 
+from proxy.families import (
+    ARCHIVE_DROPPED,
+    AUTH_FAILURES,
+    BINDINGS_DROPPED,
+    COUNTERS,
+    DURATION,
+    EVENT_LOOP_LAG,
+    FIRST_CHUNK,
+    HISTOGRAMS,
+    INFLIGHT_REQUESTS,
+    INFLIGHT_STREAMS,
+    OUTPUT_CHUNK,
+    OVERHEAD,
+    REDIS_OPERATIONS,
+    REDIS_SECONDS,
+    REQUESTS,
+    STREAM_ENDS,
+    TOKEN_BUCKETS,
+    TOKEN_USAGE,
+    TOKENS,
+    UPSTREAM_CONNECT,
+    UPSTREAM_CONNECT_FAILURES,
+    UPSTREAM_RETRIES,
+    WATCHED,
+    Family,
+    Labels,
+)
 from proxy.providers.base import FULL
 from proxy.record import ENDS, Record
 from proxy.usage import Usage
-
-Labels = tuple[str, ...]
 
 OPERATIONS = FULL | {"models"}
 """The values of the `operation` label, besides `unknown`."""
@@ -29,120 +54,8 @@ NONE, OTHER, OTHER_ERROR = "none", "other", "_OTHER"
 MAX_MODELS = 200
 MAX_ERROR_TYPES = 100
 MAX_LABEL_LENGTH = 128
-
-DURATION_BUCKETS = tuple(0.01 * 2**power for power in range(18))
-TOKEN_BUCKETS = tuple(4.0**power for power in range(14))
 MAX_TOKENS = int(TOKEN_BUCKETS[-1])
 """A number past the last bucket is the provider's mistake; unbounded, it would overflow the snapshot."""
-OWN_TIME_BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
-
-
-class Family(NamedTuple):
-    """One metric family as Prometheus knows it; only a histogram has buckets."""
-
-    type: Literal["counter", "gauge", "histogram"]
-    name: str
-    help: str
-    labels: Labels = ()
-    buckets: tuple[float, ...] = ()
-
-
-_GEN_AI = ("gen_ai_operation_name", "gen_ai_provider_name", "provider", "gen_ai_request_model")
-
-DURATION = Family(
-    "histogram",
-    "gen_ai_client_operation_duration_seconds",
-    "Time from a request's arrival to the end of its answer.",
-    (*_GEN_AI, "error_type"),
-    DURATION_BUCKETS,
-)
-FIRST_CHUNK = Family(
-    "histogram",
-    "gen_ai_client_operation_time_to_first_chunk_seconds",
-    "Time from a streaming request's arrival to the first chunk of its answer.",
-    _GEN_AI,
-    DURATION_BUCKETS,
-)
-OUTPUT_CHUNK = Family(
-    "histogram",
-    "gen_ai_client_operation_time_per_output_chunk_seconds",
-    "Mean time between the chunks of a stream after its first, observed once per stream.",
-    _GEN_AI,
-    DURATION_BUCKETS,
-)
-TOKEN_USAGE = Family(
-    "histogram",
-    "gen_ai_client_token_usage",
-    "Input and output tokens per response.",
-    (*_GEN_AI, "gen_ai_token_type"),
-    TOKEN_BUCKETS,
-)
-REQUESTS = Family(
-    "counter",
-    "responses_proxy_requests_total",
-    "Requests answered, by the status the client received.",
-    ("operation", "provider", "code"),
-)
-TOKENS = Family(
-    "counter",
-    "responses_proxy_tokens_total",
-    "Tokens used; cached_input is part of input, reasoning part of output.",
-    ("provider", "model", "type"),
-)
-OVERHEAD = Family(
-    "histogram",
-    "responses_proxy_overhead_seconds",
-    "The gateway's own share of a request: its duration without waiting for provider or client.",
-    ("operation",),
-    OWN_TIME_BUCKETS,
-)
-INFLIGHT_REQUESTS = Family(
-    "gauge", "responses_proxy_inflight_requests", "Requests a provider is serving now.", ("provider",)
-)
-INFLIGHT_STREAMS = Family("gauge", "responses_proxy_inflight_streams", "Streams open now.", ("provider",))
-STREAM_ENDS = Family(
-    "counter", "responses_proxy_stream_ends_total", "Streams ended, by what ended them.", ("provider", "end")
-)
-REDIS_OPERATIONS = Family(
-    "counter", "responses_proxy_redis_operations_total", "Redis operations.", ("operation", "outcome")
-)
-REDIS_SECONDS = Family(
-    "histogram", "responses_proxy_redis_seconds", "Time a Redis operation took.", ("operation",), OWN_TIME_BUCKETS
-)
-BINDING_QUEUE = Family("gauge", "responses_proxy_binding_queue", "Bindings waiting to be written to Redis.")
-BINDINGS_DROPPED = Family(
-    "counter", "responses_proxy_bindings_dropped_total", "Bindings given up before Redis had them."
-)
-ARCHIVE_QUEUE = Family(
-    "gauge", "responses_proxy_archive_queue_bytes", "Compressed responses waiting to be written to Redis."
-)
-ARCHIVE_DROPPED = Family(
-    "counter", "responses_proxy_archive_dropped_total", "Responses given up before Redis had them."
-)
-AUTH_FAILURES = Family(
-    "counter", "responses_proxy_auth_failures_total", "Requests refused for their gateway key.", ("reason",)
-)
-UPSTREAM_CONNECTIONS = Family(
-    "gauge", "responses_proxy_upstream_connections", "Connections to providers.", ("provider", "state")
-)
-WORKERS = Family("gauge", "responses_proxy_workers", "Worker processes alive.")
-WORKER_RESTARTS = Family(
-    "counter", "responses_proxy_worker_restarts_total", "Worker processes replaced after an unexpected end."
-)
-DRAINING = Family("gauge", "responses_proxy_draining", "1 while the gateway is stopping.")
-RELOAD_SUCCESSFUL = Family(
-    "gauge", "responses_proxy_config_last_reload_successful", "1 if the newest configuration is in force."
-)
-BUILD_INFO = Family(
-    "gauge", "responses_proxy_build_info", "What is running; always 1.", ("version", "python", "aiohttp")
-)
-
-COUNTERS = (REQUESTS, TOKENS, STREAM_ENDS, REDIS_OPERATIONS, BINDINGS_DROPPED, ARCHIVE_DROPPED, AUTH_FAILURES)
-HISTOGRAMS = (DURATION, FIRST_CHUNK, OUTPUT_CHUNK, TOKEN_USAGE, OVERHEAD, REDIS_SECONDS)
-GAUGES = (INFLIGHT_REQUESTS, INFLIGHT_STREAMS, BINDING_QUEUE, ARCHIVE_QUEUE, UPSTREAM_CONNECTIONS)
-WORKER_FAMILIES = (*HISTOGRAMS, *COUNTERS, *GAUGES)
-"""What workers count; the rest is the supervisor's."""
-SUPERVISOR_FAMILIES = (WORKERS, WORKER_RESTARTS, DRAINING, RELOAD_SUCCESSFUL, BUILD_INFO)
 
 
 class Vocabulary:
@@ -228,13 +141,15 @@ class Metrics:
         self._error_types = Vocabulary((), MAX_ERROR_TYPES, OTHER_ERROR)
         self._counters = {family.name: _Counter() for family in COUNTERS}
         self._histograms = {family.name: _Histogram(family.buckets) for family in HISTOGRAMS}
-        self._gauges: dict[str, Callable[[], Mapping[Labels, float]]] = {family.name: dict for family in GAUGES}
+        self._watched: dict[str, Callable[[], Mapping[Labels, float]]] = {family.name: dict for family in WATCHED}
         self._duration = self._histograms[DURATION.name]
         self._first_chunk = self._histograms[FIRST_CHUNK.name]
         self._output_chunk = self._histograms[OUTPUT_CHUNK.name]
         self._token_usage = self._histograms[TOKEN_USAGE.name]
         self._overhead = self._histograms[OVERHEAD.name]
         self._redis_seconds = self._histograms[REDIS_SECONDS.name]
+        self._upstream_connect = self._histograms[UPSTREAM_CONNECT.name]
+        self._loop_lag = self._histograms[EVENT_LOOP_LAG.name]
         self._requests = self._counters[REQUESTS.name]
         self._tokens = self._counters[TOKENS.name]
         self._stream_ends = self._counters[STREAM_ENDS.name]
@@ -242,6 +157,8 @@ class Metrics:
         self._bindings_dropped = self._counters[BINDINGS_DROPPED.name]
         self._archive_dropped = self._counters[ARCHIVE_DROPPED.name]
         self._auth_failures = self._counters[AUTH_FAILURES.name]
+        self._connect_failures = self._counters[UPSTREAM_CONNECT_FAILURES.name]
+        self._retries = self._counters[UPSTREAM_RETRIES.name]
         self._token_keys: dict[Labels, list[Labels]] = {}
         self._requests_inflight = {name: Level() for name in names}
         self._streams_inflight = {name: Level() for name in names}
@@ -249,6 +166,9 @@ class Metrics:
         self.watch(INFLIGHT_STREAMS, lambda: _levels(self._streams_inflight))
         self.present(OVERHEAD, *((operation,) for operation in sorted(OPERATIONS)))
         self.present(STREAM_ENDS, *((name, end) for name in names for end in ENDS))
+        self.present(EVENT_LOOP_LAG, ())
+        for family in (UPSTREAM_CONNECT, UPSTREAM_CONNECT_FAILURES, UPSTREAM_RETRIES):
+            self.present(family, *((name,) for name in names if name != NONE))
 
     def present(self, family: Family, *labels: Labels) -> None:
         """Show these label values at zero before anything is counted, so that a first increase is seen as one."""
@@ -263,6 +183,8 @@ class Metrics:
         elapsed = record.ended - record.started
         self._requests.add((operation, provider, str(record.status) if record.status else NONE))
         self._overhead.observe((operation,), max(0.0, elapsed - record.waited))
+        if record.retried:
+            self._retries.add((provider,))
         if record.streamed and record.end:
             self._stream_ends.add((provider, record.end))
         if provider != NONE and operation in GENERATIONS:
@@ -299,6 +221,17 @@ class Metrics:
         """Return the gauge of this provider's open streams, to be entered for one stream's time."""
         return self._streams_inflight.get(provider) or self._streams_inflight[NONE]
 
+    def connected(self, provider: str, seconds: float | None) -> None:
+        """Count a new connection to a configured provider by the time it took; None says that it could not be made."""
+        if seconds is None:
+            self._connect_failures.add((provider,))
+        else:
+            self._upstream_connect.observe((provider,), seconds)
+
+    def lagged(self, seconds: float) -> None:
+        """Count by how much a timer of the event loop was late."""
+        self._loop_lag.observe((), seconds)
+
     def redis(self, operation: str, outcome: str, seconds: float) -> None:
         """Count one round trip to Redis; both words come from the code, never from a request."""
         self._redis_operations.add((operation, outcome))
@@ -317,8 +250,8 @@ class Metrics:
         self._archive_dropped.add((), number)
 
     def watch(self, family: Family, read: Callable[[], Mapping[Labels, float]]) -> None:
-        """Read a gauge's values, by label values, whenever a snapshot is taken."""
-        self._gauges[family.name] = read
+        """Read a family's values, by label values, whenever a snapshot is taken; a counter's must only grow."""
+        self._watched[family.name] = read
 
     def snapshot(self) -> Iterator[bytes]:
         """Yield the cells' state in lines of JSON, a family each, so that a loop may turn between two.
@@ -330,7 +263,7 @@ class Metrics:
             yield _line(name, counter.cells)
         for name, histogram in self._histograms.items():
             yield _line(name, histogram.cells)
-        for name, read in self._gauges.items():
+        for name, read in self._watched.items():
             yield _line(name, read())
 
 

@@ -21,7 +21,7 @@ from proxy.metrics import Metrics
 PROBE_INTERVAL = 1.0
 """Seconds between two tries while Redis is away."""
 
-UP, READ_ONLY, DOWN = "up", "read_only", "down"
+STATES = UP, READ_ONLY, DOWN = "up", "read_only", "down"
 
 FOREIGN = (RedisError, OSError)
 """What asking Redis raises."""

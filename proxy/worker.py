@@ -13,14 +13,14 @@ from proxy.app import App
 from proxy.control import Channel, Kind, parse_assignment, parse_drain
 
 
-def main(listen_fd: int, control_fd: int) -> int:
+def main(listen_fd: int, control_fd: int, slot: int) -> int:
     """Serve until told to drain, until SIGTERM or until the supervisor is gone; return the exit status."""
     # Ctrl-C and a reload signal may reach every process of the service; what they mean here the supervisor says.
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     _lift_descriptor_limit()
     with socket.socket(fileno=listen_fd) as listener:
-        uvloop.run(_work(listener, socket.socket(fileno=control_fd)))
+        uvloop.run(_work(listener, socket.socket(fileno=control_fd), slot))
     return 0
 
 
@@ -39,19 +39,19 @@ def tune_collector() -> None:
     gc.set_threshold(20_000, 50, 100)
 
 
-async def _work(listener: socket.socket, line: socket.socket) -> None:
+async def _work(listener: socket.socket, line: socket.socket, slot: int) -> None:
     channel = await Channel.open(line)
     try:
         order = await channel.receive()
         if order is not None:
-            await _run(order.payload, listener, channel)
+            await _run(order.payload, listener, channel, slot)
     finally:
         await channel.close()
 
 
-async def _run(assigned: bytes, listener: socket.socket, channel: Channel) -> None:
+async def _run(assigned: bytes, listener: socket.socket, channel: Channel, slot: int) -> None:
     assignment = parse_assignment(assigned)
-    app = App(assignment.config, redis_url=assignment.redis_url, sandbox_url=assignment.sandbox_url)
+    app = App(assignment.config, redis_url=assignment.redis_url, sandbox_url=assignment.sandbox_url, slot=slot)
     try:
         await app.start(listener)
         tune_collector()
