@@ -47,9 +47,9 @@ def increase(metric: str, *matchers: str, by: str = "") -> str:
 
 
 def quantile(share: float, histogram: str, *matchers: str, by: str = "") -> str:
-    """Estimate the value that this share of observations stays below."""
+    """Estimate the value that this share of observations stays below; nothing where nothing was observed."""
     labels = f"le, {by}" if by else "le"
-    return f"histogram_quantile({share:g}, {rate(f'{histogram}_bucket', *matchers, by=labels)})"
+    return f"histogram_quantile({share:g}, {rate(f'{histogram}_bucket', *matchers, by=labels)}) >= 0"
 
 
 def ratio(part: str, whole: str) -> str:

@@ -132,8 +132,8 @@ class Callers:
             self._remember(await answer.json())
 
     async def _continue(self, session: Session, url: str) -> None:
-        body = {"model": None, "input": "And then?", "previous_response_id": self._recall()}
-        async with session.post(f"{url}/v1/responses", json={**body, "model": "gpt-5"}) as answer:
+        body = {"model": "gpt-5", "input": "And then?", "previous_response_id": self._recall()}
+        async with session.post(f"{url}/v1/responses", json=body) as answer:
             self._remember(await answer.json())
 
     async def _retrieve(self, session: Session, url: str) -> None:
