@@ -14,11 +14,12 @@ from tests.rig.upstream import Exchange, Upstream
 
 DEAD_URL = "http://127.0.0.1:1/v1"
 """Where nobody listens."""
-FAILURES = ("limited", "broken", "failed", "cut", "silent", "refused", "stale")
+FAILURES = ("limited", "broken", "failed", "cut", "silent", "refused", "locked", "stale")
 """A `stale` one, on a connection used before, is the end of it without a byte."""
 ERRORS = {
     "limited": (429, "rate_limit_exceeded", "Rate limit reached."),
     "broken": (500, "server_error", "The server had an error."),
+    "locked": (401, "invalid_api_key", "Incorrect API key provided."),
     "refused": (400, "invalid_value", "Invalid value: 'temperature'."),
 }
 
@@ -64,8 +65,8 @@ class Provider:
         rid = wire.new_id()
         given: Any = wire.response_object(rid, model=asked["model"], usage=usage)
         if asked.get("stream"):
-            end = "failed" if kind == "failed" else "completed"
-            given = wire.stream_events(rid, _pieces(usage), end=end, model=asked["model"], usage=usage)
+            told: dict[str, Any] = {"end": "failed"} if kind == "failed" else {"usage": usage}
+            given = wire.stream_events(rid, _pieces(usage), model=asked["model"], **told)
         await self._answer(exchange, given, kind)
 
     async def _complete(self, exchange: Exchange) -> None:

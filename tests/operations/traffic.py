@@ -68,11 +68,20 @@ def configuration(providers: Mapping[str, Provider], **sections: Any) -> dict[st
 class Callers:
     """Everyone who calls these gateways: `rate` requests a second at random times, spread over all of them."""
 
-    def __init__(self, urls: Sequence[str], *, rate: float, random: Random, tide: float = 0.0) -> None:
+    def __init__(
+        self,
+        urls: Sequence[str],
+        *,
+        rate: float,
+        random: Random,
+        tide: float = 0.0,
+        shares: Mapping[str, float] = SHARES,
+    ) -> None:
         self._urls = urls
         self._rate = rate
         self._random = random
         self._tide = tide
+        self._shares = shares
         self._known: list[str] = []
         self._habits: Sequence[tuple[float, Callable[[Session, str], Awaitable[None]]]] = (
             (60, self._stream),
@@ -113,7 +122,7 @@ class Callers:
             await habit(session, self._random.choice(self._urls))
 
     def _body(self, **fields: Any) -> dict[str, Any]:
-        name = self._random.choices(tuple(SHARES), tuple(SHARES.values()))[0]
+        name = self._random.choices(tuple(self._shares), tuple(self._shares.values()))[0]
         return {"model": f"{name}/{self._random.choice(MODELS[name])}", "input": PROMPT, **fields}
 
     def _remember(self, answer: Answer) -> None:
