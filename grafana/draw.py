@@ -30,7 +30,7 @@ HEAD = 0.5
 DPI = 96
 COLOURS = 256
 STEPS = 240
-MAX_ROWS = 4
+MAX_ROWS = 5
 """Of a legend, which names the largest lines."""
 LETTER, FIGURES = 0.062, 13
 """Inches of a letter in a legend, and letters of a value with its unit and its mark."""

@@ -20,6 +20,7 @@ DASHBOARDS = {name: json.loads(text) for name, text in generate.render().items()
 UIDS = {"responses-proxy-overview", "responses-proxy-providers", "responses-proxy-runtime"}
 EVENT = re.compile(r"\bevent == \"(\w+)\"|\bevents? `(\w+)`")
 METRIC = re.compile(r"(?<![\w:])(?:responses_proxy|gen_ai_client)_\w+")
+INHIBITED = re.compile(r"=~?\"ResponsesProxy(\w+|\([\w|]+\))\"")
 SUFFIX = re.compile(r"_(?:bucket|sum|count)$")
 
 
@@ -132,6 +133,14 @@ def test_runbook_has_no_section_of_an_alert_that_is_gone():
     """And its links lead somewhere."""
     assert set(re.findall(r"^### (\w+)$", RUNBOOK, re.MULTILINE)) == set(rules())
     assert set(re.findall(r"\]\(#([\w-]+)\)", RUNBOOK)) <= anchors(RUNBOOK)
+
+
+def test_inhibitions_name_alerts_that_are():
+    """Alertmanager says nothing where a name is misspelt."""
+    text = (ROOT / "grafana" / "README.md").read_text(encoding="utf-8")
+    named = {f"ResponsesProxy{end}" for ends in INHIBITED.findall(text) for end in ends.strip("()").split("|")}
+    assert named
+    assert named <= set(rules())
 
 
 def test_runbook_names_events_that_are_logged():

@@ -25,8 +25,8 @@ from tests.rig.valkey import Valkey, find_binary
 
 RATE = 14.0
 TIDE = 0.5
-RATE_INTERVAL = 15.0
-SHARES = {**traffic.SHARES, "gone": 0}
+RATE_INTERVAL = 20.0
+SHARES = {**traffic.SHARES, "preview": 2, "retired": 0}
 ILL = Temper(1.8, 0.12, 25, 0.6, cached=0.3, reasoning=0.4)
 """Slow, and failing more often than not."""
 
@@ -100,7 +100,7 @@ async def live(seconds: float) -> None:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(callers.call(seconds))
                     group.create_task(Misfortunes(providers, valkey, hosts).befall(seconds))
-                draw_all(server, start=began + RATE_INTERVAL, end=time.time(), rate_interval=RATE_INTERVAL)
+                draw_all(server, start=began + 2 * RATE_INTERVAL, end=time.time(), rate_interval=RATE_INTERVAL)
 
 
 def _worker(host: Command) -> int:
@@ -110,5 +110,5 @@ def _worker(host: Command) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=360, help="how long the day lasts")
+    parser.add_argument("--seconds", type=float, default=480, help="how long the day lasts")
     asyncio.run(live(parser.parse_args().seconds))

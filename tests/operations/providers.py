@@ -1,6 +1,7 @@
 """Providers with tempers on scripted upstreams: quick ones, slow ones, and ones that fail in every way there is."""
 
 import asyncio
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from tests.rig.upstream import Exchange, Upstream
 
 DEAD_URL = "http://127.0.0.1:1/v1"
 """Where nobody listens."""
-FAILURES = ("limited", "broken", "failed", "cut", "silent", "refused", "locked", "stale")
-"""A `stale` one, on a connection used before, is the end of it without a byte."""
+FAILURES = ("limited", "broken", "locked", "failed", "cut", "silent", "refused", "stale")
+"""In turn. A `stale` one, on a connection used before, is the end of it without a byte."""
 ERRORS = {
     "limited": (429, "rate_limit_exceeded", "Rate limit reached."),
     "broken": (500, "server_error", "The server had an error."),
@@ -46,6 +47,7 @@ class Provider:
         self.upstream = upstream
         self.temper = temper
         self._random = random
+        self._failures = itertools.cycle(FAILURES)
 
     def speak_responses(self) -> None:
         """Serve the Responses API."""
@@ -97,7 +99,7 @@ class Provider:
         return asked
 
     def _mishap(self) -> str:
-        return self._random.choice(FAILURES) if self._random.random() < self.temper.failing else ""
+        return next(self._failures) if self._random.random() < self.temper.failing else ""
 
     async def _answer(self, exchange: Exchange, given: Any, kind: str) -> None:
         if kind == "stale" and exchange.served:

@@ -26,6 +26,12 @@ SECONDS, RATE, RATE_INTERVAL = 24, 20, 15
 PANELS = panels()
 METRIC = re.compile(r"(?<![\w:])(?:responses_proxy|gen_ai_client)_\w+")
 SUFFIX = re.compile(r"_(?:total|bucket|sum|count|created)$")
+RUNBOOK = (ROOT / "deploy" / "RUNBOOK.md").read_text(encoding="utf-8")
+ASKED = [
+    line
+    for block in re.findall(r"^```promql\n(.*?)^```", RUNBOOK, re.DOTALL | re.MULTILINE)
+    for line in block.splitlines()
+]
 PROSE = [ROOT / "README.md", *(ROOT / "deploy").rglob("*.md"), GRAFANA / "README.md"]
 
 
@@ -94,6 +100,13 @@ def test_alert_looks_at_what_is_there(name, seen):
     seen.server.at(expr, seen.end)
 
 
+@pytest.mark.parametrize("expr", sorted(set(ASKED)))
+def test_query_of_the_runbook_looks_at_what_is_there(expr, seen):
+    """What is typed at night works."""
+    assert not {each for each in selectors(expr) if not seen.server.at(each, seen.end)}
+    seen.server.at(expr, seen.end)
+
+
 def test_rules_are_evaluated_without_error(seen):
     """Prometheus has them all, and is content."""
     loaded = [rule for group in seen.server.get("rules")["groups"] for rule in group["rules"]]
@@ -117,9 +130,9 @@ def test_metrics_that_exist_are_on_a_dashboard(seen):
     assert families(seen.exposition) - shown == set(absent)
 
 
-def test_pictures_are_drawn_from_the_same_queries(seen, tmp_path):
-    """The script that draws them draws a picture of each dashboard."""
+def test_picture_is_drawn_from_the_same_queries(seen, tmp_path):
+    """The script that draws dashboards knows every kind of panel; the overview has them all."""
     draw = importlib.import_module("grafana.draw")
-    draw.draw_all(seen.server, start=seen.end - 10, end=seen.end, rate_interval=RATE_INTERVAL, into=tmp_path)
-    assert {file.stem for file in tmp_path.glob("*.png")} == {file.stem for file in DASHBOARDS}
-    assert all(file.read_bytes().startswith(b"\x89PNG") for file in tmp_path.iterdir())
+    assert {panel["type"] for _, panel in PANELS.values()} == set(draw.DRAWN)
+    draw.save(draw.draw(seen.dashboard(DASHBOARDS[0]), 1), tmp_path / "overview.png")
+    assert (tmp_path / "overview.png").read_bytes().startswith(b"\x89PNG")
