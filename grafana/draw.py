@@ -149,7 +149,7 @@ def _finish(plot: Axes, panel: Json, *, spread: float, stacked: bool) -> None:
                 plot.axhline(step["value"], color=NAMES[step["color"]], linewidth=0.8, linestyle="--")
     plot.yaxis.set_major_locator(MaxNLocator(5))
     plot.yaxis.set_major_formatter(FuncFormatter(lambda value, _: FORMATS[defaults["unit"]](value)))
-    plot.xaxis.set_major_locator(AutoDateLocator(maxticks=6))
+    plot.xaxis.set_major_locator(AutoDateLocator(minticks=4, maxticks=9))
     plot.xaxis.set_major_formatter(DateFormatter("%H:%M:%S" if spread < BRIEF else "%H:%M"))
     plot.margins(x=0)
     plot.grid(visible=True, color="#e9eaeb", linewidth=0.6)

@@ -74,7 +74,7 @@ class Dashboard:
 
     def _everything(self, variable: Json) -> str:
         """Return what Grafana puts in for `All`: the variable's own word for it, or every value there is."""
-        selector, label = _LABEL_VALUES.fullmatch(variable["query"]["query"]).groups()
+        selector, label = _LABEL_VALUES.findall(variable["query"]["query"])[0]
         lines = self._server.at(f"group by ({label}) ({self.substitute(selector)})", self._end)
         if not lines:
             raise ValueError(f"{self.title}: there is nothing to choose for ${variable['name']}")

@@ -26,7 +26,8 @@ from tests.rig.valkey import Valkey, find_binary
 RATE = 14.0
 TIDE = 0.5
 RATE_INTERVAL = 20.0
-SHARES = {**traffic.SHARES, "preview": 2, "retired": 0}
+SHARES = {**traffic.SHARES, "preview": 6, "retired": 0}
+PREVIEW_FAILING = 0.1
 ILL = Temper(1.8, 0.12, 25, 0.6, cached=0.3, reasoning=0.4)
 """Slow, and failing more often than not."""
 
@@ -90,6 +91,7 @@ async def live(seconds: float) -> None:
     with Valkey(binary) as valkey:
         async with AsyncExitStack() as stack:
             providers = await stack.enter_async_context(traffic.neighbourhood(random))
+            providers["preview"].temper.failing = PREVIEW_FAILING
             stores = {"redis": {"url": valkey.url}, "bindings": {"ack_timeout": BindingsConfig().ack_timeout}}
             content = traffic.configuration(providers, server={"workers": 2}, **stores)
             hosts = [await stack.enter_async_context(command(content)) for _ in range(2)]
