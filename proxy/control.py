@@ -22,7 +22,7 @@ import orjson
 from proxy.config import Config
 
 MAX_PAYLOAD = 67_108_864
-"""Bytes; a snapshot of ten thousand series has about one million."""
+"""Bytes; the snapshot of a worker that serves 82 models, 8,500 series with their buckets, has 52 thousand."""
 
 _HEADER = struct.Struct("!IB")
 

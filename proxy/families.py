@@ -127,33 +127,34 @@ CLIENT_CONNECTIONS = Family("gauge", "responses_proxy_client_connections", "Conn
 REDIS_STATE = Family(
     "gauge",
     "responses_proxy_redis_state",
-    "Workers whose store in Redis is in this state: up, read_only (it answers but takes no writes) or down.",
+    "Workers that found a store in Redis in this state when last they used it: up, read_only (no writes) or down.",
     ("store", "state"),
 )
 EVENT_LOOP_LAG = Family(
     "histogram",
     "responses_proxy_event_loop_lag_seconds",
-    "How late a timer of a worker's event loop fires, five times a second; as fine as a millisecond.",
+    "How late a timer of a worker's event loop fires, sampled five times a second to the millisecond.",
     (),
     LATENCY_BUCKETS,
 )
 RESIDENT_MEMORY = Family(
     "gauge",
     "responses_proxy_resident_memory_bytes",
-    "Memory of a process that is in RAM, what it shares with others included; "
-    "after a reload worker-1 is also the earlier worker-1 until that has drained.",
+    "Memory of a process that is in RAM, shared pages included; "
+    "a worker that still drains after a reload is added to the one of its slot.",
     ("process",),
 )
 OPEN_FDS = Family(
     "gauge",
     "responses_proxy_open_fds",
-    "File descriptors a process has open, added up per process like responses_proxy_resident_memory_bytes.",
+    "File descriptors a process has open; a worker that still drains after a reload is added to the one of its slot.",
     ("process",),
 )
 MAX_FDS = Family(
     "gauge",
     "responses_proxy_max_fds",
-    "File descriptors a process may have open, added up per process like responses_proxy_open_fds.",
+    "File descriptors a process may have open; "
+    "a worker that still drains after a reload is added to the one of its slot.",
     ("process",),
 )
 CPU_SECONDS = Family(

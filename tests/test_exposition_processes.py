@@ -17,8 +17,12 @@ def update(exposition, worker, *watched):
     exposition.update(worker, b"".join(metrics.snapshot()))
 
 
+def text(exposition):
+    return exposition.render("")[0].decode()
+
+
 def value(exposition, name, **labels):
-    return total(exposition.render("")[0].decode(), name, **labels)
+    return total(text(exposition), name, **labels)
 
 
 def test_timestamps_are_of_the_start_and_of_the_last_reload_that_succeeded():
@@ -35,7 +39,7 @@ def test_timestamps_are_of_the_start_and_of_the_last_reload_that_succeeded():
 
 def test_processes_are_shown_each_and_their_processor_time_together():
     exposition = Exposition()
-    assert value(exposition, "responses_proxy_cpu_seconds_total", process="worker") == 0
+    assert 'responses_proxy_cpu_seconds_total{process="worker"} 0.0' in text(exposition)
     for worker, slot in ((1, 1), (2, 2), (3, 1)):
         gauges = [(family, {(f"worker-{slot}",): 7}) for family in PROCESS_GAUGES]
         update(exposition, worker, *gauges, (CPU_SECONDS, {("worker",): 1_500_000_000}))

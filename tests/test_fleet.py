@@ -1,6 +1,7 @@
 import asyncio
 import itertools
 import os
+import resource
 import signal
 import socket
 import sys
@@ -52,8 +53,14 @@ class Host:
     def events(self, name):
         return [line for line in map(orjson.loads, self._lines) if line["event"] == name]
 
-    def metric(self, name):
-        return total(self.exposition.render("")[0].decode(), name)
+    def metric(self, name, **labels):
+        return total(self.exposition.render("")[0].decode(), name, **labels)
+
+    async def slots(self, fleet):
+        """Return which workers the exposition shows, by the slots they are in."""
+        await asyncio.gather(*(worker.collect() for worker in fleet.workers))
+        shown = [f"worker-{slot}" for slot in range(9)]
+        return [name for name in shown if self.metric("responses_proxy_open_fds", process=name)]
 
     async def serves(self):
         return (await fetch(self.port, "GET", "/v1/models", headers=HEADERS)).status == 200
@@ -84,6 +91,7 @@ async def test_fleet_starts_replaces_and_drains_its_workers(host, upstream, valk
     await eventually(lambda: sum(worker.ready for worker in fleet.workers) == 2)
     now = {worker.number: worker.pid for worker in fleet.workers}
     assert set(now) == {2, 3}, "the replacement has a number of its own"
+    assert await host.slots(fleet) == ["worker-1", "worker-2"], "and the slot of the one it replaces"
     assert host.metric("responses_proxy_worker_restarts_total") == 1
     await fleet.drain(30)
     assert not fleet.ready
@@ -125,6 +133,20 @@ async def test_fleet_keeps_the_counts_of_workers_that_ended(host, upstream, valk
     await fleet.drain(30)
     assert host.metric("responses_proxy_requests_total") == counted + 1, "the last word counts"
     assert not host.exposition._live, "its gauges went with it"
+
+
+async def test_workers_of_one_slot_add_up_while_an_earlier_fleet_drains(host, upstream, valkey):
+    fleets = [host.fleet(config(upstream), valkey.url) for _ in range(2)]
+    await asyncio.gather(*(fleet.start() for fleet in fleets))
+    for fleet in fleets:
+        assert await host.slots(fleet) == ["worker-1"]
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    assert host.metric("responses_proxy_max_fds", process="worker-1") == 2 * limit
+    used = host.metric("responses_proxy_cpu_seconds_total", process="worker")
+    assert used > 0
+    await fleets[0].drain(0)
+    assert host.metric("responses_proxy_max_fds", process="worker-1") == limit
+    assert host.metric("responses_proxy_cpu_seconds_total", process="worker") >= used, "what is gone counts"
 
 
 async def test_fleet_fails_to_start_and_leaves_nothing_behind_when_a_worker_ends_at_once(host, upstream, capfd):

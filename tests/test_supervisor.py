@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import orjson
 import psutil
@@ -21,6 +22,7 @@ from tests.rig.wire import new_id, response_object, stream_events
 
 CREATE = {"model": "main/gpt-4o-mini", "input": "Hello"}
 HEADERS = bearer(ALICE_KEY)
+PROCESSES = ("supervisor", "worker")
 
 
 class Service(Command):
@@ -112,6 +114,20 @@ async def refuses(port):
         return False
 
 
+async def test_supervisor_tells_of_its_own_process_beside_its_workers(service):
+    itself = psutil.Process(service.pid)
+    started = await service.metric("responses_proxy_start_time_seconds")
+    assert itself.create_time() - 1 < started < time.time()
+    assert await service.metric("responses_proxy_config_last_reload_success_timestamp_seconds") == started
+    used = {name: await service.metric("responses_proxy_cpu_seconds_total", process=name) for name in PROCESSES}
+    for process, shown in ((itself, "supervisor"), (psutil.Process(*service.children("proxy worker")), "worker-1")):
+        resident = await service.metric("responses_proxy_resident_memory_bytes", process=shown)
+        assert resident == pytest.approx(process.memory_info().rss, rel=0.1)
+        assert await service.metric("responses_proxy_max_fds", process=shown) == process.rlimit(psutil.RLIMIT_NOFILE)[0]
+        times, name = process.cpu_times(), shown.partition("-")[0]
+        assert used[name] == pytest.approx(times.user + times.system, abs=0.3)
+
+
 async def test_supervisor_replaces_a_killed_worker_without_losing_a_request_or_a_count(service):
     assert (await service.create()).status == 200
     assert await service.metric("responses_proxy_requests_total", operation="create") == 1
@@ -123,6 +139,7 @@ async def test_supervisor_replaces_a_killed_worker_without_losing_a_request_or_a
     assert await service.metric("responses_proxy_requests_total", operation="create") == 2
     assert await service.metric("responses_proxy_worker_restarts_total") == 1
     assert service.events("worker_died")[0]["pid"] == killed
+    assert await service.metric("responses_proxy_open_fds", process="worker-2") == 0, "it took the slot of the other"
 
 
 async def test_supervisor_drains_a_request_in_flight_on_sigterm(service, gate):
@@ -211,18 +228,22 @@ async def test_supervisor_reloads_without_failing_a_request(service):
 
 
 async def test_supervisor_keeps_the_configuration_in_force_when_the_new_one_is_wrong(service, content):
+    reloaded = "responses_proxy_config_last_reload_success_timestamp_seconds"
+    started = await service.metric("responses_proxy_start_time_seconds")
     workers = service.children("proxy worker")
     service.write({**content, "default_provider": "nobody", "surprise": 1})
     service.signal(signal.SIGHUP)
     await eventually(lambda: len(service.events("config_mistake")) == 2)
     assert {event["key"] for event in service.events("config_mistake")} == {"default_provider", "surprise"}
     assert await service.metric("responses_proxy_config_last_reload_successful") == 0
+    assert await service.metric(reloaded) == started
     assert (await service.create()).status == 200
     assert service.children("proxy worker") == workers
     service.write({**content, "server": {"port": free_port()}})
     service.signal(signal.SIGHUP)
     await eventually(lambda: service.events("restart_needed"))
     assert service.events("restart_needed")[0]["settings"] == ["server.port"]
+    assert started < await service.metric(reloaded) < time.time()
     assert await service.metric("responses_proxy_config_last_reload_successful") == 1
     assert (await service.create()).status == 200, "the old address stays"
     await eventually(lambda: len(service.children("proxy worker")) == 1)
