@@ -10,6 +10,9 @@ import yaml
 
 from grafana import generate
 from proxy.families import SUPERVISOR_FAMILIES, WORKER_FAMILIES
+from proxy.logs import KNOWN_LATER, PHASES, render_exchange
+from proxy.record import Record
+from proxy.usage import Usage
 
 ROOT = Path(__file__).parents[1]
 ALERTS = ROOT / "grafana" / "alerts"
@@ -18,6 +21,9 @@ BASE = "https://runbook.invalid/RUNBOOK.md#"
 """What whoever installs the rules replaces with an address of their own, the anchor's sign excepted."""
 DASHBOARDS = {name: json.loads(text) for name, text in generate.render().items()}
 UIDS = {"responses-proxy-overview", "responses-proxy-providers", "responses-proxy-runtime"}
+FILTER = re.compile(r"jq (?:-\w )?'(select[^']+)'")
+FIELD = re.compile(r"(?<=\.)[a-z_]+|(?<=[{ ])[a-z]+_ms")
+STRING = re.compile(r'"[^"]*"')
 EVENT = re.compile(r"\bevent == \"(\w+)\"|\bevents? `(\w+)`")
 METRIC = re.compile(r"(?<![\w:])(?:responses_proxy|gen_ai_client)_\w+")
 INHIBITED = re.compile(r"=~?\"ResponsesProxy(\w+|\([\w|]+\))\"")
@@ -149,6 +155,20 @@ def test_runbook_names_events_that_are_logged():
     source = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "proxy").glob("*.py"))
     assert named
     assert not {event for event in named if f'"{event}"' not in source}
+
+
+def test_runbook_asks_for_fields_that_lines_have():
+    """A filter on a field that no line has passes nothing."""
+    record = Record("id", 1.0)
+    for _, field in PHASES:
+        setattr(record, field, 2.0)
+    for field in KNOWN_LATER:
+        setattr(record, field, "set")
+    record.usage = Usage(1, 1, 1, 1)
+    known = {*render_exchange(record, 3.0), *Usage._fields}
+    asked = [field for program in FILTER.findall(RUNBOOK) for field in FIELD.findall(STRING.sub("", program))]
+    assert len(asked) > 10
+    assert not set(asked) - known
 
 
 @pytest.mark.parametrize(
