@@ -65,8 +65,8 @@ def failures(*matchers: str, by: str = "") -> str:
 
 
 def failing(*matchers: str, by: str = "") -> str:
-    """Divide failures by requests."""
-    return ratio(failures(*matchers, by=by), rate(REQUESTS, *matchers, by=by))
+    """Divide failures by requests; a stream that broke before its first byte is a 502 too, and counts twice."""
+    return f"clamp_max({ratio(failures(*matchers, by=by), rate(REQUESTS, *matchers, by=by))}, 1)"
 
 
 def tokens_without(whole: str, part: str, *matchers: str) -> str:

@@ -11,7 +11,6 @@ from grafana.promql import (
     PROVIDER,
     REQUESTS,
     STREAM_ENDS,
-    STREAMS,
     TOKENS,
     failing,
     quantile,
@@ -47,8 +46,7 @@ RATE = (
     graph(
         "In flight",
         "How much does each provider have to do just now?",
-        Query(total("responses_proxy_inflight_requests", PROVIDER, by="provider"), "{{provider}}, requests"),
-        Query(total(STREAMS, PROVIDER, by="provider"), "{{provider}}, of these streams"),
+        Query(total("responses_proxy_inflight_requests", PROVIDER, by="provider"), "{{provider}}"),
         unit="short",
     ),
 )

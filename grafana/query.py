@@ -2,9 +2,10 @@
 
 import json
 import re
+import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,9 @@ Json = dict[str, Any]
 
 TIMEOUT = 30.0
 """Seconds for Prometheus to answer."""
-EVERYTHING = ".*"
+_LABEL_VALUES = re.compile(r"label_values\((.*), *(\w+)\)")
+_VARIABLE = re.compile(r"\$(\w+)")
+_SPECIAL = re.compile(r"[$^*{}\[\]'+?.()|\\]")
 _LEGEND = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 
@@ -52,21 +55,51 @@ class Prometheus:
                 raise ValueError(f"{parameters}: {error.read().decode()}") from None
 
 
-def panels(dashboard: Path) -> Iterator[Json]:
-    """Give a dashboard's panels, those that only head others too."""
-    yield from json.loads(dashboard.read_text(encoding="utf-8"))["panels"]
+class Dashboard:
+    """A dashboard with all its variables at `All`, as it is seen at the end of a time.
 
+    `rate_interval` is what Grafana would look back for a rate: four scrapes, or a step of the graph if that is more.
+    """
 
-def substitute(expr: str, *, rate_interval: str, spread: str, chosen: Mapping[str, str]) -> str:
-    """Put in what Grafana would: its intervals, and for each variable what is chosen, or all."""
-    for name, value in (("__rate_interval", rate_interval), ("__range", spread)):
-        expr = expr.replace(f"${name}", value)
-    return re.sub(r"\$(\w+)", lambda found: chosen.get(found[1], EVERYTHING), expr)
+    def __init__(self, file: Path, server: Prometheus, *, start: float, end: float, rate_interval: float) -> None:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        self.title: str = content["title"]
+        self.panels: Sequence[Json] = content["panels"]
+        self._server = server
+        self._start, self._end = start, end
+        self._values = {"__rate_interval": f"{rate_interval:.0f}s", "__range": f"{end - start:.0f}s"}
+        for variable in content["templating"]["list"]:
+            if variable["type"] == "query":
+                self._values[variable["name"]] = self._everything(variable)
+
+    def _everything(self, variable: Json) -> str:
+        """Return what Grafana puts in for `All`: the variable's own word for it, or every value there is."""
+        selector, label = _LABEL_VALUES.findall(variable["query"]["query"])[0]
+        lines = self._server.at(f"group by ({label}) ({self.substitute(selector)})", self._end)
+        if not lines:
+            raise ValueError(f"{self.title}: there is nothing to choose for ${variable['name']}")
+        return variable.get("allValue") or "|".join(_escape(line.labels[label]) for line in lines)
+
+    def substitute(self, expr: str) -> str:
+        """Put the values of variables in."""
+        return _VARIABLE.sub(lambda found: self._values[found[1]], expr)
+
+    def ask(self, target: Json, step: float) -> list[Line]:
+        """Ask what one query of a panel asks."""
+        expr = self.substitute(target["expr"])
+        if target["instant"]:
+            return self._server.at(expr, self._end)
+        return self._server.over(expr, self._start, self._end, step)
 
 
 def caption(legend: str, labels: Mapping[str, str]) -> str:
     """Fill a legend's labels in."""
     return _LEGEND.sub(lambda found: labels.get(found[1], ""), legend)
+
+
+def _escape(value: str) -> str:
+    """Escape a value within a regular expression within a string, as Grafana does."""
+    return _SPECIAL.sub(r"\\\\\g<0>", value)
 
 
 def _point(pair: Sequence[Any]) -> tuple[float, float]:

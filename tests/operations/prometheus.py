@@ -61,7 +61,7 @@ def _wait(server: Prometheus, process: subprocess.Popen[bytes], output: Path) ->
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         assert process.poll() is None, output.read_text(encoding="utf-8")
-        with contextlib.suppress(urllib.error.URLError):
+        with contextlib.suppress(urllib.error.URLError, ValueError):
             active = server.get("targets", state="active")["activeTargets"]
             if active and all(target["health"] == "up" for target in active):
                 return

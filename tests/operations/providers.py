@@ -1,6 +1,7 @@
 """Providers with tempers on scripted upstreams: quick ones, slow ones, and ones that fail in every way there is."""
 
 import asyncio
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ from tests.rig.upstream import Exchange, Upstream
 
 DEAD_URL = "http://127.0.0.1:1/v1"
 """Where nobody listens."""
-FAILURES = ("limited", "broken", "failed", "cut", "silent", "refused", "stale")
-"""A `stale` one, on a connection used before, is the end of it without a byte."""
+FAILURES = ("limited", "broken", "locked", "failed", "cut", "silent", "refused", "stale")
+"""In turn. A `stale` one, on a connection used before, is the end of it without a byte."""
 ERRORS = {
     "limited": (429, "rate_limit_exceeded", "Rate limit reached."),
     "broken": (500, "server_error", "The server had an error."),
+    "locked": (401, "invalid_api_key", "Incorrect API key provided."),
     "refused": (400, "invalid_value", "Invalid value: 'temperature'."),
 }
 
@@ -45,6 +47,7 @@ class Provider:
         self.upstream = upstream
         self.temper = temper
         self._random = random
+        self._failures = itertools.cycle(FAILURES)
 
     def speak_responses(self) -> None:
         """Serve the Responses API."""
@@ -64,8 +67,8 @@ class Provider:
         rid = wire.new_id()
         given: Any = wire.response_object(rid, model=asked["model"], usage=usage)
         if asked.get("stream"):
-            end = "failed" if kind == "failed" else "completed"
-            given = wire.stream_events(rid, _pieces(usage), end=end, model=asked["model"], usage=usage)
+            told: dict[str, Any] = {"end": "failed"} if kind == "failed" else {"usage": usage}
+            given = wire.stream_events(rid, _pieces(usage), model=asked["model"], **told)
         await self._answer(exchange, given, kind)
 
     async def _complete(self, exchange: Exchange) -> None:
@@ -96,7 +99,7 @@ class Provider:
         return asked
 
     def _mishap(self) -> str:
-        return self._random.choice(FAILURES) if self._random.random() < self.temper.failing else ""
+        return next(self._failures) if self._random.random() < self.temper.failing else ""
 
     async def _answer(self, exchange: Exchange, given: Any, kind: str) -> None:
         if kind == "stale" and exchange.served:

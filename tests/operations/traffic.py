@@ -19,23 +19,22 @@ TEMPERS = {
     "openai": Temper(0.35, 0.02, 25, 0.02, cached=0.6, reasoning=0.8),
     "azure-eu": Temper(0.6, 0.03, 25, 0.03, cached=0.3, reasoning=0.4),
     "local-llama": Temper(0.15, 0.05, 40, 0.02, cached=0.1),
-    "moody": Temper(0.8, 0.04, 15, 0.3, cached=0.0),
+    "preview": Temper(0.8, 0.04, 15, 0.4, cached=0.0),
 }
 MODELS = {
     "openai": ("gpt-5", "gpt-5-mini", "gpt-4.1"),
     "azure-eu": ("gpt-5-eu", "gpt-4.1-eu"),
     "local-llama": ("llama-4-scout",),
-    "moody": ("moody-1",),
+    "preview": ("preview-1",),
     "sandbox": ("sandbox",),
-    "gone": ("gone-1",),
+    "retired": ("retired-1",),
 }
-SHARES = {"openai": 45, "azure-eu": 25, "local-llama": 15, "moody": 6, "sandbox": 7, "gone": 2}
+SHARES = {"openai": 41, "azure-eu": 25, "local-llama": 15, "preview": 10, "sandbox": 7, "retired": 2}
 KINDS = {"azure-eu": "azure-openai", "local-llama": "openai-chat-compatible"}
 PROMPT = "Tell me about the sea, the sky and everything in between."
 REMEMBERED = 200
 
 Session = aiohttp.ClientSession
-Answer = Mapping[str, Any]
 
 
 @contextlib.asynccontextmanager
@@ -60,7 +59,7 @@ def configuration(providers: Mapping[str, Provider], **sections: Any) -> dict[st
         name: provider(each.upstream, kind=KINDS.get(name, "openai"), timeouts=timeouts)
         for name, each in providers.items()
     }
-    others = {"sandbox": {"kind": "sandbox", "events_per_second": 40}, "gone": provider(DEAD_URL)}
+    others = {"sandbox": {"kind": "sandbox", "events_per_second": 40}, "retired": provider(DEAD_URL)}
     aliases = {model: f"{name}/{model}" for name, models in MODELS.items() for model in models}
     return settings(providers={**scripted, **others}, models=aliases, **sections)
 
@@ -68,12 +67,21 @@ def configuration(providers: Mapping[str, Provider], **sections: Any) -> dict[st
 class Callers:
     """Everyone who calls these gateways: `rate` requests a second at random times, spread over all of them."""
 
-    def __init__(self, urls: Sequence[str], *, rate: float, random: Random, tide: float = 0.0) -> None:
+    def __init__(
+        self,
+        urls: Sequence[str],
+        *,
+        rate: float,
+        random: Random,
+        tide: float = 0.0,
+        shares: Mapping[str, float] = SHARES,
+    ) -> None:
         self._urls = urls
         self._rate = rate
         self._random = random
         self._tide = tide
-        self._known: list[str] = []
+        self._shares = shares
+        self._known: list[tuple[str, str]] = []
         self._habits: Sequence[tuple[float, Callable[[Session, str], Awaitable[None]]]] = (
             (60, self._stream),
             (14, self._create),
@@ -113,39 +121,38 @@ class Callers:
             await habit(session, self._random.choice(self._urls))
 
     def _body(self, **fields: Any) -> dict[str, Any]:
-        name = self._random.choices(tuple(SHARES), tuple(SHARES.values()))[0]
+        name = self._random.choices(tuple(self._shares), tuple(self._shares.values()))[0]
         return {"model": f"{name}/{self._random.choice(MODELS[name])}", "input": PROMPT, **fields}
 
-    def _remember(self, answer: Answer) -> None:
-        if "id" in answer:
-            self._known = [*self._known[-REMEMBERED:], answer["id"]]
-
-    def _recall(self) -> str:
-        return self._random.choice(self._known) if self._known else "resp_none"
+    def _recall(self) -> tuple[str, str]:
+        """Return the id of a response, and the model that made it."""
+        return self._random.choice(self._known) if self._known else ("resp_none", "openai/gpt-5")
 
     async def _stream(self, session: Session, url: str) -> None:
         async with session.post(f"{url}/v1/responses", json=self._body(stream=True)) as answer:
             await answer.read()
 
     async def _create(self, session: Session, url: str, **fields: Any) -> None:
-        async with session.post(f"{url}/v1/responses", json=self._body(**fields)) as answer:
-            self._remember(await answer.json())
+        body = self._body(**fields)
+        async with session.post(f"{url}/v1/responses", json=body) as answer:
+            made = await answer.json()
+            if "id" in made:
+                self._known = [*self._known[-REMEMBERED:], (made["id"], body["model"])]
 
     async def _continue(self, session: Session, url: str) -> None:
-        body = {"model": "gpt-5", "input": "And then?", "previous_response_id": self._recall()}
-        async with session.post(f"{url}/v1/responses", json=body) as answer:
-            self._remember(await answer.json())
+        previous, model = self._recall()
+        await self._create(session, url, model=model, previous_response_id=previous)
 
     async def _retrieve(self, session: Session, url: str) -> None:
-        async with session.get(f"{url}/v1/responses/{self._recall()}") as answer:
+        async with session.get(f"{url}/v1/responses/{self._recall()[0]}") as answer:
             await answer.read()
 
     async def _list_items(self, session: Session, url: str) -> None:
-        async with session.get(f"{url}/v1/responses/{self._recall()}/input_items") as answer:
+        async with session.get(f"{url}/v1/responses/{self._recall()[0]}/input_items") as answer:
             await answer.read()
 
     async def _forget(self, session: Session, url: str) -> None:
-        async with session.delete(f"{url}/v1/responses/{self._known.pop(0) if self._known else 'none'}") as answer:
+        async with session.delete(f"{url}/v1/responses/{self._known.pop(0)[0] if self._known else 'none'}") as answer:
             await answer.read()
 
     async def _leave(self, session: Session, url: str) -> None:
@@ -171,5 +178,5 @@ class Callers:
     async def _guess(self, session: Session, url: str) -> None:
         """Ask for another tenant's response."""
         headers = {"Authorization": f"Bearer {BOB_KEY}"}
-        async with session.get(f"{url}/v1/responses/{self._recall()}", headers=headers) as answer:
+        async with session.get(f"{url}/v1/responses/{self._recall()[0]}", headers=headers) as answer:
             await answer.read()
