@@ -53,8 +53,8 @@ class Names(NamedTuple):
 class _Lane(Generic[Value]):
     """The writes for one place: what waits, is under way or was taken lately, and whether its server takes any.
 
-    `wanted` wakes its writer, `again` the one that pauses before it tries again. What is not found there is nowhere from
-    `sure_from` on. A lane is `left` once no key lives there any more.
+    `wanted` wakes its writer, `again` the one that pauses before it tries again. What is not found there is nowhere
+    from `sure_from` on. A lane is `left` once no key lives there any more.
     """
 
     __slots__ = ("again", "batch", "left", "place", "recent", "state", "sure_from", "waiting", "wanted")
