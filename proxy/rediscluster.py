@@ -117,6 +117,11 @@ class ClusterLink:
         for link in self._links.values():
             link.close()
 
+    def leave(self, place: str) -> None:
+        """Give up the connection to a node."""
+        if place in self._links:
+            self._links[place].leave(place)
+
     async def confirms(self) -> bool:
         """Tell that each node answers for its own slots only: it knows when it was replaced, or was cut off."""
         return True

@@ -19,7 +19,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from proxy.logs import Log
 from proxy.metrics import Metrics
 from proxy.redisline import FOREIGN
-from proxy.redislink import Link
+from proxy.redislink import Link, is_demoted
 
 PROBE_INTERVAL = 1.0
 """Seconds between two tries while Redis is away."""
@@ -307,6 +307,8 @@ class RedisQueue(Generic[Value]):
         self._change(self._lane_of(key), state_after(error), error)
 
     def _change(self, lane: _Lane[Value], state: str, error: Exception | None = None) -> None:
+        if is_demoted(error):
+            self._link.leave(lane.place)
         if state == lane.state or lane.left:
             return
         before, lane.state = lane.state, state
@@ -324,7 +326,8 @@ class RedisQueue(Generic[Value]):
         lane = self._lanes.get(place)
         if lane is not None:
             lane.sure_from = self._clock() + SETTLING
-            lane.again.set()
+            if lane.state == DOWN:
+                lane.again.set()
             self._repeat(lane)
 
     def moved(self) -> None:
