@@ -1,6 +1,8 @@
 """URLs of Redis: every form reads to what redis-py makes of it, mistakes are told, passwords do not print."""
 
 import contextlib
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -158,3 +160,15 @@ def test_socket_and_options_reach_redis_py():
     connection = parse_url(parse_redis_url("unix://:pw@/run/a%20b.sock?db=2&client_name=x").server_url())
     del connection["connection_class"]
     assert connection == {"path": "/run/a b.sock", "db": 2, "password": "pw", "client_name": "x"}
+
+
+def test_urls_in_the_instructions_can_be_read():
+    deploy = Path(__file__).parents[1] / "deploy"
+    found = []
+    for name in ("README.md", "gateway.example.yaml"):
+        text = re.sub(r"<[a-z ]+>", "host", (deploy / name).read_text(encoding="utf-8"))
+        found += re.findall(
+            r"(?<!\w)(?:rediss?(?:\+\w+)?|unix)://[^\s`|,]+(?:,[^\s`|]+)*", re.sub(r"\$\{\w+\}", "x", text)
+        )
+    whole = [each for each in found if not each.endswith("://")]
+    assert {parse_redis_url(each).form for each in whole} == {"server", "sentinel", "cluster"}
