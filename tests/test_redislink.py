@@ -117,6 +117,17 @@ async def test_link_closed_while_it_connects_tells_whoever_waits(private_valkey)
         private_valkey.resume()
 
 
+async def test_link_that_was_closed_connects_no_more(private_valkey):
+    """Nobody would close it again."""
+    before = private_valkey.clients()
+    async with link_to(private_valkey) as link:
+        await link.probe(ONLY)
+        link.close()
+        with pytest.raises(RedisConnectionError):
+            await link.probe(ONLY)
+    await eventually(lambda: private_valkey.clients() == before)
+
+
 # Work that is shared
 
 
