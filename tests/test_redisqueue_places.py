@@ -144,7 +144,7 @@ async def test_server_that_is_a_replica_now_is_left():
 
 @pytest.fixture
 def settling(monkeypatch):
-    monkeypatch.setattr(proxy.redisqueue, "SETTLING", 0.2)
+    monkeypatch.setattr(proxy.redisqueue, "SETTLING", 0.1)
 
 
 @pytest.mark.usefixtures("settling")

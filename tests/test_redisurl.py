@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.asyncio.connection import parse_url
 
@@ -120,6 +120,7 @@ def test_mistake_is_told_without_repeating_the_url(text, message):
     assert "canary" not in str(caught.value)
 
 
+@settings(max_examples=40)
 @given(HOSTS, PORTS, SECRETS, SECRETS, st.integers(0, 99), st.booleans())
 def test_server_is_what_redis_py_reads_from_the_same_url(host, port, username, password, db, tls):
     scheme = "rediss" if tls else "redis"
@@ -130,6 +131,7 @@ def test_server_is_what_redis_py_reads_from_the_same_url(host, port, username, p
     assert {"db": 0} | ours == {"db": 0} | theirs
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(HOSTS, PORTS), min_size=1, max_size=4, unique=True), SECRETS, SECRETS)
 def test_passwords_reach_each_server_and_print_nowhere(places, password, other):
     hosts = ",".join(f"{host}:{port}" for host, port in places)
@@ -148,6 +150,7 @@ def test_passwords_reach_each_server_and_print_nowhere(places, password, other):
         assert server["ssl_cert_reqs"] == sentinel["ssl_cert_reqs"] == "none"
 
 
+@settings(max_examples=40)
 @given(st.text(max_size=40) | st.text(max_size=40).map("redis+sentinel://".__add__))
 def test_any_text_is_a_url_or_a_mistake(text):
     url = None
