@@ -23,13 +23,14 @@ class Sentinel:
         self.named = None
         self.epoch = 0
         self.port = 0
+        self.hangs = False
 
     def name(self, server, epoch=0):
         self.named, self.epoch = server and server.port, epoch
 
     async def serve(self, reader, writer):
         while data := await reader.read(65_536):
-            for part in data.split(b"*")[1:]:
+            for part in data.split(b"*")[1:] if not self.hangs else ():
                 writer.write(self.answer([word.upper() for word in part.split(b"\r\n")[2::2]]))
         writer.close()
 
@@ -70,9 +71,9 @@ def pair(servers):
 
 
 @contextlib.asynccontextmanager
-async def link_to(sentinels, *more):
+async def link_to(sentinels, *more, patience=PATIENCE):
     hosts = ",".join([*more, *(f"{HOST}:{sentinel.port}" for sentinel in sentinels)])
-    link = SentinelLink(parse_redis_url(f"redis+sentinel://{hosts}/mymaster"), PATIENCE)
+    link = SentinelLink(parse_redis_url(f"redis+sentinel://{hosts}/mymaster"), patience)
     try:
         yield link
     finally:
@@ -124,6 +125,15 @@ async def test_server_that_says_it_is_no_master_is_not_asked(sentinels, pair):
 async def test_sentinels_that_are_down_or_know_nothing_are_passed_over(sentinels, pair):
     sentinels[2].name(pair[0])
     async with link_to(sentinels, f"{HOST}:1", f"{HOST}:2") as link:
+        assert await reached(link, pair) == 0
+        assert await link.confirms()
+
+
+async def test_sentinel_that_hangs_holds_up_nobody_for_long(sentinels, pair):
+    sentinels[1].hangs = True
+    for sentinel in sentinels:
+        sentinel.name(pair[0])
+    async with link_to(sentinels, patience=0.8) as link:
         assert await reached(link, pair) == 0
         assert await link.confirms()
 
