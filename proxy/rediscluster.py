@@ -41,6 +41,11 @@ class Topology(NamedTuple):
     nodes: dict[str, Address]
     trusted: bool
 
+    @property
+    def doubt(self) -> tuple[bool, int]:
+        """How much there is against it: the less, the better."""
+        return not self.trusted, self.owners.count(ONLY)
+
     @classmethod
     def parse(cls, reply: Any, asked: Address, *, trusted: bool) -> "Topology":
         """Read the answer to CLUSTER SLOTS. Raises ResponseError where it says nothing."""
@@ -112,6 +117,11 @@ class ClusterLink:
         for link in self._links.values():
             link.close()
 
+    def leave(self, place: str) -> None:
+        """Give up the connection to a node."""
+        if place in self._links:
+            self._links[place].leave(place)
+
     async def confirms(self) -> bool:
         """Tell that each node answers for its own slots only: it knows when it was replaced, or was cut off."""
         return True
@@ -144,7 +154,7 @@ class ClusterLink:
                 else:
                     redirected.append((unit, self._know(redirect.target), redirect.once))
                     if not redirect.once:
-                        self._refresh_soon()
+                        self._refreshing.start()
             if not redirected:
                 break
             todo = redirected
@@ -187,10 +197,10 @@ class ClusterLink:
                 raise RedisConnectionError("No node is known to hold the slot.")
             replies = await self._link(place).ask(commands)
         except FOREIGN as error:
-            self._refresh_soon()
+            self._refreshing.start()
             return [error] * len(commands)
         if any(isinstance(reply, ResponseError) and str(reply).startswith("CLUSTERDOWN") for reply in replies):
-            self._refresh_soon()
+            self._refreshing.start()
         return replies
 
     def _link(self, place: str) -> RedisLink:
@@ -203,12 +213,10 @@ class ClusterLink:
 
     # -- who holds which slot --------------------------------------------------------------------------------------
 
-    def _refresh_soon(self) -> None:
-        if asyncio.get_running_loop().time() - self._refreshed >= REFRESH_INTERVAL:
-            self._refreshing.start()
-
     async def _refresh(self) -> None:
         """Learn the slots from the first node that knows them, of those last known and those of the URL."""
+        clock = asyncio.get_running_loop().time
+        await asyncio.sleep(self._refreshed + REFRESH_INTERVAL - clock())
         known = list(self._nodes.values())
         random.shuffle(known)
         nodes = list(dict.fromkeys([*known, *self._url.addresses]))
@@ -223,28 +231,29 @@ class ClusterLink:
                     return
             raise failure
         finally:
-            self._refreshed = asyncio.get_running_loop().time()
+            self._refreshed = clock()
 
     async def _ask_slots(self, nodes: Sequence[Address]) -> Topology:
-        """Ask some nodes at once; return what the first one says that serves, else what any of them says."""
+        """Ask some nodes at once; return what the first says that serves and knows all, else the best there is."""
         asking = [asyncio.create_task(self._ask_node_for_slots(node)) for node in nodes]
         failure: Exception = RedisConnectionError("No node of the cluster answers.")
-        said: Topology | None = None
+        said: list[Topology] = []
         try:
             for answer in asyncio.as_completed(asking):
                 try:
-                    said = await answer
+                    said.append(await answer)
                 except FOREIGN as error:
                     failure = error
-                if said is not None and said.trusted:
-                    break
+                else:
+                    if said[-1].doubt == (False, 0):
+                        break
         finally:
             for task in asking:
                 task.cancel()
             await asyncio.wait(asking)
-        if said is None:
+        if not said:
             raise failure
-        return said
+        return min(said, key=lambda topology: topology.doubt)
 
     async def _ask_node_for_slots(self, node: Address) -> Topology:
         link = self._link(self._know(node))

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from proxy.redisline import Command, RedisLine, checked
@@ -44,6 +45,9 @@ class Link(Protocol):
     async def probe(self, place: str) -> None:
         """Find out whether a place can be asked. Raises what `ask` raises."""
 
+    def leave(self, place: str) -> None:
+        """Give up the connection to a place: whoever its name leads to now may take what this server does not."""
+
     async def confirms(self) -> bool:
         """Tell whether what was answered last came from a server that is still the one to ask."""
 
@@ -58,6 +62,11 @@ class Link(Protocol):
 
     def close(self) -> None:
         """Close every connection, for good; whoever still waits is told."""
+
+
+def is_demoted(answer: object) -> bool:
+    """Tell whether a server answered that it takes no writes, since it is another one's replica now."""
+    return isinstance(answer, ResponseError) and str(answer).startswith("READONLY")
 
 
 class Shared(Generic[Result]):
@@ -139,6 +148,11 @@ class RedisLink:
     async def probe(self, place: str) -> None:  # noqa: ARG002 - there is one
         """Find out whether the server answers."""
         checked(await self.ask([("PING",)]))
+
+    def leave(self, place: str) -> None:  # noqa: ARG002
+        """Give up the connection to the server."""
+        if self._line is not None:
+            self._line.close()
 
     async def confirms(self) -> bool:
         """Tell that there is no other server to ask."""

@@ -19,7 +19,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from proxy.logs import Log
 from proxy.metrics import Metrics
 from proxy.redisline import FOREIGN
-from proxy.redislink import Link
+from proxy.redislink import Link, is_demoted
 
 PROBE_INTERVAL = 1.0
 """Seconds between two tries while Redis is away."""
@@ -53,8 +53,8 @@ class Names(NamedTuple):
 class _Lane(Generic[Value]):
     """The writes for one place: what waits, is under way or was taken lately, and whether its server takes any.
 
-    `wanted` wakes its writer, `again` the one that pauses before it tries again. What is not found there is nowhere from
-    `sure_from` on. A lane is `left` once no key lives there any more.
+    `wanted` wakes its writer, `again` the one that pauses before it tries again. What is not found there is nowhere
+    from `sure_from` on. A lane is `left` once no key lives there any more.
     """
 
     __slots__ = ("again", "batch", "left", "place", "recent", "state", "sure_from", "waiting", "wanted")
@@ -307,6 +307,8 @@ class RedisQueue(Generic[Value]):
         self._change(self._lane_of(key), state_after(error), error)
 
     def _change(self, lane: _Lane[Value], state: str, error: Exception | None = None) -> None:
+        if is_demoted(error):
+            self._link.leave(lane.place)
         if state == lane.state or lane.left:
             return
         before, lane.state = lane.state, state
@@ -324,7 +326,8 @@ class RedisQueue(Generic[Value]):
         lane = self._lanes.get(place)
         if lane is not None:
             lane.sure_from = self._clock() + SETTLING
-            lane.again.set()
+            if lane.state == DOWN:
+                lane.again.set()
             self._repeat(lane)
 
     def moved(self) -> None:

@@ -101,12 +101,14 @@ class RedisURL:
         """Return the URL, for redis-py, of the Sentinel at an address."""
         scheme = "rediss" if self.sentinel_tls else "redis"
         user = _userinfo(self.sentinel_username, self.sentinel_password)
-        options = [(name, value) for name, value in self.options if self.sentinel_tls and name.startswith("ssl_")]
-        return f"{scheme}://{user}{address}{_render_query(options)}"
+        return f"{scheme}://{user}{address}{_render_query(self._options_of(tls=self.sentinel_tls))}"
 
     def _query(self, *, tls: bool) -> str:
-        options = [(name, value) for name, value in self.options if tls or not name.startswith("ssl_")]
+        options = self._options_of(tls=tls)
         return _render_query([*options, ("db", str(self.db))] if self.db else options)
+
+    def _options_of(self, *, tls: bool) -> list[tuple[str, str]]:
+        return [(name, value) for name, value in self.options if tls or not name.startswith("ssl_")]
 
 
 def parse_redis_url(text: str) -> RedisURL:

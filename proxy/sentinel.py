@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
 
 from proxy.redisline import FOREIGN, Command, RedisLine, checked
-from proxy.redislink import RedisLink, Shared
+from proxy.redislink import ONLY, RedisLink, Shared, is_demoted
 from proxy.redisurl import Address, RedisURL
 
 LOOK_INTERVAL = 0.5
@@ -43,8 +42,8 @@ class SentinelLink(RedisLink):
     async def ask(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands and return their replies, errors among them; a server that was demoted is left."""
         replies = await super().ask(commands)
-        if any(map(_is_demoted, replies)):
-            self._leave()
+        if any(map(is_demoted, replies)):
+            self.leave(ONLY)
             replies = await super().ask(commands)
         return replies
 
@@ -64,10 +63,6 @@ class SentinelLink(RedisLink):
         for sentinel in self._sentinels:
             sentinel.close()
 
-    def _leave(self) -> None:
-        if self._line is not None:
-            self._line.close()
-
     async def _watch_master(self) -> None:
         while True:
             await asyncio.sleep(LOOK_INTERVAL)
@@ -80,7 +75,7 @@ class SentinelLink(RedisLink):
             return False
         if self._master is None or self._master in named:
             return True
-        self._leave()
+        self.leave(ONLY)
         # At once: what was written meanwhile is written again.
         await self._connected()
         return False
@@ -113,9 +108,17 @@ class SentinelLink(RedisLink):
         return line
 
     async def _find_masters(self) -> list[Address]:
-        """Ask all Sentinels; return what those name that know of the latest failover, what most of them name first."""
-        answers = await asyncio.gather(*map(self._ask_sentinel, self._sentinels))
-        named = [answer for answer in answers if answer is not None]
+        """Ask all Sentinels; return what those name that know of the latest failover, what most of them name first.
+
+        One that hangs takes half of the time there is.
+        """
+        asking = [asyncio.create_task(self._ask_sentinel(sentinel)) for sentinel in self._sentinels]
+        try:
+            answered, _ = await asyncio.wait(asking, timeout=self._timeout / 2)
+        finally:
+            for task in asking:
+                task.cancel()
+        named = [answer for task in answered if (answer := task.result()) is not None]
         latest = max((each.epoch for each in named), default=0)
         return [address for address, _ in Counter(each.address for each in named if each.epoch == latest).most_common()]
 
@@ -136,7 +139,3 @@ def _epoch(known: Any) -> int:
     if isinstance(known, list):
         known = dict(zip(known[::2], known[1::2], strict=False))
     return int(known.get(b"config-epoch", 0)) if isinstance(known, dict) else 0
-
-
-def _is_demoted(reply: Any) -> bool:
-    return isinstance(reply, ResponseError) and str(reply).startswith("READONLY")

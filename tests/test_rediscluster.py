@@ -59,6 +59,15 @@ def test_topology_is_read():
     assert topology.nodes == {"a:1": Address("a", 1), "b:2": Address("b", 2), "c:3": Address("c", 3)}
 
 
+def test_topology_is_doubted_for_what_it_leaves_open_and_more_for_whom_it_is_from():
+    part, whole = [[0, 99, [b"a", 1, b"id"]]], [[0, 16_383, [b"a", 1, b"id"]]]
+    said = [
+        Topology.parse(reply, ASKED, trusted=trusted)
+        for reply, trusted in ((whole, False), (part, True), (whole, True))
+    ]
+    assert sorted(said, key=lambda topology: topology.doubt) == said[::-1]
+
+
 @pytest.mark.parametrize("host", [b"", None])
 def test_node_that_does_not_know_its_own_host_is_where_it_was_asked(host):
     topology = Topology.parse([[0, 0, [host, 1, b"id"], [b"?", 2, b"id"]]], ASKED, trusted=True)

@@ -9,7 +9,7 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from proxy.redisline import checked
-from proxy.redislink import ONLY, RedisLink, Shared
+from proxy.redislink import ONLY, RedisLink, Shared, is_demoted
 from tests.rig.eventually import eventually
 
 PATIENCE = 5.0
@@ -86,6 +86,21 @@ async def test_link_tells_when_its_connection_had_to_be_made_anew_and_not_when_i
     assert watching.told == [("renewed", ONLY)]
 
 
+async def test_link_that_left_its_server_asks_whoever_is_there_now(valkey):
+    async with link_to(valkey) as link:
+        link.leave(ONLY)
+        (one,) = await link.ask([("CLIENT", "ID")])
+        link.leave(ONLY)
+        (other,) = await link.ask([("CLIENT", "ID")])
+    assert one != other
+
+
+def test_server_that_is_a_replica_now_is_told_from_one_that_is_full():
+    assert is_demoted(ResponseError("READONLY You can't write against a read only replica."))
+    assert not is_demoted(ResponseError("OOM command not allowed"))
+    assert not is_demoted(b"READONLY")
+
+
 async def test_link_has_one_place(valkey):
     async with link_to(valkey) as link:
         assert set(link.places()) == {link.place_of(b"a")} == {link.place_of(b"b")} == {ONLY}
@@ -100,6 +115,17 @@ async def test_link_closed_while_it_connects_tells_whoever_waits(private_valkey)
         with pytest.raises(RedisConnectionError):
             await waiting
         private_valkey.resume()
+
+
+async def test_link_that_was_closed_connects_no_more(private_valkey):
+    """Nobody would close it again."""
+    before = private_valkey.clients()
+    async with link_to(private_valkey) as link:
+        await link.probe(ONLY)
+        link.close()
+        with pytest.raises(RedisConnectionError):
+            await link.probe(ONLY)
+    await eventually(lambda: private_valkey.clients() == before)
 
 
 # Work that is shared

@@ -128,12 +128,23 @@ async def test_write_under_way_is_not_tried_again_once_another_was_put_where_its
     assert (store.batches, store.held) == ([[b"a1"]], {b"a1": None})
 
 
+async def test_server_that_is_a_replica_now_is_left():
+    """Its name may lead to another by now."""
+    async with running() as store:
+        store.link.faults["1"] = ResponseError("READONLY You can't write against a read only replica.")
+        await store.queue.put(b"a1", "x")
+        store.link.faults["2"] = ResponseError("OOM command not allowed")
+        await store.queue.put(b"a2", "x")
+        assert (store.queue.state, set(store.link.left)) == (READ_ONLY, {"1"})
+        store.link.faults.clear()
+
+
 # What is not found
 
 
 @pytest.fixture
 def settling(monkeypatch):
-    monkeypatch.setattr(proxy.redisqueue, "SETTLING", 0.2)
+    monkeypatch.setattr(proxy.redisqueue, "SETTLING", 0.1)
 
 
 @pytest.mark.usefixtures("settling")

@@ -1,9 +1,11 @@
 """URLs of Redis: every form reads to what redis-py makes of it, mistakes are told, passwords do not print."""
 
 import contextlib
+import re
+from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.asyncio.connection import parse_url
 
@@ -118,6 +120,7 @@ def test_mistake_is_told_without_repeating_the_url(text, message):
     assert "canary" not in str(caught.value)
 
 
+@settings(max_examples=40)
 @given(HOSTS, PORTS, SECRETS, SECRETS, st.integers(0, 99), st.booleans())
 def test_server_is_what_redis_py_reads_from_the_same_url(host, port, username, password, db, tls):
     scheme = "rediss" if tls else "redis"
@@ -128,6 +131,7 @@ def test_server_is_what_redis_py_reads_from_the_same_url(host, port, username, p
     assert {"db": 0} | ours == {"db": 0} | theirs
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(HOSTS, PORTS), min_size=1, max_size=4, unique=True), SECRETS, SECRETS)
 def test_passwords_reach_each_server_and_print_nowhere(places, password, other):
     hosts = ",".join(f"{host}:{port}" for host, port in places)
@@ -146,6 +150,7 @@ def test_passwords_reach_each_server_and_print_nowhere(places, password, other):
         assert server["ssl_cert_reqs"] == sentinel["ssl_cert_reqs"] == "none"
 
 
+@settings(max_examples=40)
 @given(st.text(max_size=40) | st.text(max_size=40).map("redis+sentinel://".__add__))
 def test_any_text_is_a_url_or_a_mistake(text):
     url = None
@@ -158,3 +163,15 @@ def test_socket_and_options_reach_redis_py():
     connection = parse_url(parse_redis_url("unix://:pw@/run/a%20b.sock?db=2&client_name=x").server_url())
     del connection["connection_class"]
     assert connection == {"path": "/run/a b.sock", "db": 2, "password": "pw", "client_name": "x"}
+
+
+def test_urls_in_the_instructions_can_be_read():
+    deploy = Path(__file__).parents[1] / "deploy"
+    found = []
+    for name in ("README.md", "gateway.example.yaml"):
+        text = re.sub(r"<[a-z ]+>", "host", (deploy / name).read_text(encoding="utf-8"))
+        found += re.findall(
+            r"(?<!\w)(?:rediss?(?:\+\w+)?|unix)://[^\s`|,]+(?:,[^\s`|]+)*", re.sub(r"\$\{\w+\}", "x", text)
+        )
+    whole = [each for each in found if not each.endswith("://")]
+    assert {parse_redis_url(each).form for each in whole} == {"server", "sentinel", "cluster"}

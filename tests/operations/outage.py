@@ -21,8 +21,10 @@ PACE = 0.01
 """Seconds between a caller's requests."""
 WARM = 60
 """Responses made before anything is done."""
-CALM = 100
+CALM = 40
 """Retrieves without a 503 after which it is over."""
+AT_ONCE = 50
+"""Retrieves at a time, to see what there is in the end."""
 ACK_TIMEOUT = 1.0
 """Seconds a binding waits: four times the default, since the machine of a test may stand still for a moment."""
 
@@ -45,12 +47,15 @@ class Traffic:
         self.created: list[Seen] = []
         self.fresh: list[Seen] = []
         self.old: list[Seen] = []
+        self.ending = False
         self.missing: list[str] = []
         """What the other gateway does not give in the end, of all that was made."""
 
     async def create(self) -> None:
         """Make responses, plain and streamed, and retrieve each once from the other gateway."""
         for streamed in itertools.cycle((False, True)):
+            if self.ending:
+                break
             started = time.monotonic()
             answer = await self._fetch(self.one, "POST", "/v1/responses", {**PLAIN, "stream": streamed})
             status = answer.status if answer.end == "complete" else 0
@@ -64,6 +69,8 @@ class Traffic:
         """Retrieve those made first, again and again."""
         await eventually(lambda: len(self.created) >= WARM)
         for seen in itertools.cycle(self.created[:WARM]):
+            if self.ending:
+                break
             self.old.append(await self.retrieve(seen.rid))
             await asyncio.sleep(PACE)
 
@@ -88,8 +95,10 @@ class Traffic:
 
     async def count(self) -> None:
         """Retrieve everything that was made."""
-        found = [await self.retrieve(seen.rid) for seen in self.created]
-        self.missing = [seen.rid for seen in found if seen.status != 200]
+        rids = [seen.rid for seen in self.created]
+        for at in range(0, len(rids), AT_ONCE):
+            found = await asyncio.gather(*map(self.retrieve, rids[at : at + AT_ONCE]))
+            self.missing += [seen.rid for seen in found if seen.status != 200]
 
     def figures(self, begun: float) -> str:
         """Say what callers saw from a moment on."""
@@ -116,19 +125,16 @@ async def traffic(upstream: Upstream, redis_url: str) -> AsyncIterator[Traffic]:
     content = settings(upstream, redis={"url": redis_url}, bindings={"ack_timeout": ACK_TIMEOUT})
     # Or it would answer from what it remembers.
     asking = {**content, "bindings": {**content["bindings"], "cache": 0}}
-    async with command(content) as one, command(asking) as other:
-        running = Traffic(one, other)
-        tasks = [asyncio.create_task(work) for work in (running.create(), running.create(), running.reread())]
-        try:
-            await eventually(lambda: any(task.done() for task in tasks) or len(running.old) >= WARM)
-            if not any(task.done() for task in tasks):
+    async with contextlib.AsyncExitStack() as stack:
+        running = Traffic(*await asyncio.gather(*map(stack.enter_async_context, (command(content), command(asking)))))
+        async with asyncio.TaskGroup() as tasks:
+            for work in (running.create(), running.create(), running.reread()):
+                tasks.create_task(work)
+            try:
+                await eventually(lambda: len(running.old) >= WARM)
                 yield running
-        finally:
-            for task in tasks:
-                task.cancel()
-            ended = await asyncio.gather(*tasks, return_exceptions=True)
-        # Only being cancelled ends them.
-        assert not [error for error in ended if not isinstance(error, asyncio.CancelledError)]
+            finally:
+                running.ending = True
         await running.count()
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,7 @@ from tests.operations.outage import over, traffic
 from tests.operations.tools import tool
 from tests.rig.archive import TENANT, entry_of
 from tests.rig.eventually import eventually
-from tests.rig.redisserver import MASTER, RedisServer, is_master, url_of, watched
+from tests.rig.redisserver import MASTER, PASSWORD, RULES, RedisServer, is_master, url_of, watched
 from tests.rig.stores import archive_at, bindings_at
 
 OURS = Binding("main", "team-a")
@@ -150,3 +151,9 @@ async def test_server_whose_certificate_is_not_trusted_is_not_spoken_to(secured)
             await bound.bind("resp_1", OURS)
             (down,) = bound.events("redis_state")
             assert "certificate" in down["error"].lower()
+
+
+def test_instructions_name_what_a_user_has_to_be_allowed():
+    """And no more: it is what the servers of these tests allow."""
+    text = (Path(__file__).parents[2] / "deploy" / "README.md").read_text(encoding="utf-8")
+    assert RULES.replace(PASSWORD, "PASSWORD") in text

@@ -21,6 +21,7 @@ class Places:
         self.moves = {}
         self.faults = {}
         self.watcher = None
+        self.left = []
 
     def place_of(self, key):
         place = key[1:2].decode()
@@ -35,6 +36,9 @@ class Places:
     async def probe(self, place):
         if place in self.faults:
             raise self.faults[place]
+
+    def leave(self, place):
+        self.left.append(place)
 
     async def confirms(self):
         return True
