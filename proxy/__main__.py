@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from proxy import __version__, demo, doctor, inventory, sandbox, supervisor, worker
+from proxy import __version__, demo, doctor, inventory, supervisor
 from proxy.check import check
 from proxy.config import Config, ServerConfig, digest_key, new_key, with_ephemeral_key
 from proxy.configfile import ConfigError, Mistake
@@ -70,7 +70,6 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor.add_arguments(commands.add_parser("doctor", help="try a running gateway through the path its clients take"))
     commands.add_parser("demo", help="show it working, without any provider's key").set_defaults(run=_demo)
-    _add_processes(commands)
     return parser
 
 
@@ -82,28 +81,6 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 
 def _add_data_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", metavar="DIR", type=Path, help="where the embedded server keeps its file")
-
-
-def _add_processes(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add what only the supervisor starts; without a help text they are not listed."""
-    one_worker = commands.add_parser("worker")
-    one_worker.add_argument("--listen-fd", type=int, required=True)
-    one_worker.add_argument("--control-fd", type=int, required=True)
-    one_worker.add_argument("--slot", type=int, default=1)
-    one_worker.set_defaults(run=_run_worker)
-
-    provider = commands.add_parser("sandbox")
-    provider.add_argument("--control-fd", type=int, required=True)
-    provider.add_argument("--events-per-second", type=float, default=0)
-    provider.set_defaults(run=_run_sandbox)
-
-
-def _run_worker(arguments: argparse.Namespace) -> int:
-    return worker.main(arguments.listen_fd, arguments.control_fd, arguments.slot)
-
-
-def _run_sandbox(arguments: argparse.Namespace) -> int:
-    return sandbox.main(arguments.control_fd, events_per_second=arguments.events_per_second)
 
 
 def _serve(arguments: argparse.Namespace) -> int:

@@ -156,7 +156,7 @@ class Fleet:
         descriptor = self._listener.fileno()
         try:
             process, reader, writer = await spawn(
-                "worker", "--listen-fd", str(descriptor), "--slot", str(slot), inherit=[descriptor]
+                "proxy.worker", "--listen-fd", str(descriptor), "--slot", str(slot), inherit=[descriptor]
             )
         except OSError as error:
             raise WorkerFailed(f"a worker could not be started: {error.strerror}") from error

@@ -82,7 +82,7 @@ class Sandbox:
     async def start(self) -> None:
         """Start it and learn its base URL; raise `CannotStart` where it does not come up."""
         try:
-            self._process, reader, self._writer = await spawn("sandbox")
+            self._process, reader, self._writer = await spawn("proxy.sandbox")
             async with asyncio.timeout(SANDBOX_TIMEOUT):
                 self.url = (await reader.readline()).decode().strip()
         except BaseException as error:

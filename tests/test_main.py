@@ -135,8 +135,6 @@ def test_new_key_is_refused_for_a_tenant_that_is_not_a_name(capsys):
         ["bindings", "show"],
         ["bindings", "forget", "--json"],
         ["serve", "--prot", "1"],
-        ["worker"],
-        ["sandbox", "--control-fd", "x"],
     ],
 )
 def test_misused_command_line_shows_the_usage(argv, capsys):

@@ -47,7 +47,7 @@ async def worker(running: Assignment) -> AsyncIterator[Line]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         process, reader, writer = await spawn(
-            "worker", "--listen-fd", str(listener.fileno()), "--slot", "5", inherit=[listener.fileno()]
+            "proxy.worker", "--listen-fd", str(listener.fileno()), "--slot", "5", inherit=[listener.fileno()]
         )
     line = Line(process, Channel(reader, writer), port)
     try:
@@ -185,7 +185,9 @@ async def test_worker_opens_as_many_connections_as_it_may(few_descriptors, line)
 
 async def test_worker_ends_when_its_supervisor_goes_before_the_first_word():
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        process, _, writer = await spawn("worker", "--listen-fd", str(listener.fileno()), inherit=[listener.fileno()])
+        process, _, writer = await spawn(
+            "proxy.worker", "--listen-fd", str(listener.fileno()), inherit=[listener.fileno()]
+        )
         writer.close()
         async with asyncio.timeout(PATIENCE):
             assert await process.wait() == 0

@@ -61,7 +61,7 @@ def application(
     return app
 
 
-def main(control_fd: int, *, events_per_second: float = 0) -> int:
+def serve(control_fd: int) -> int:
     """Serve on a free loopback port until the other end of a connected socket closes.
 
     Writes the base URL and a newline to it once connections are accepted.
@@ -71,18 +71,13 @@ def main(control_fd: int, *, events_per_second: float = 0) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     with socket.socket(fileno=control_fd) as control:
-        uvloop.run(_serve(control, events_per_second))
+        uvloop.run(_serve(control))
     return 0
 
 
-async def _serve(control: socket.socket, events_per_second: float) -> None:
+async def _serve(control: socket.socket) -> None:
     control.settimeout(0)
-    runner = web.AppRunner(
-        application(events_per_second=events_per_second),
-        handler_cancellation=True,
-        access_log=None,
-        shutdown_timeout=0,
-    )
+    runner = web.AppRunner(application(), handler_cancellation=True, access_log=None, shutdown_timeout=0)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0, backlog=4096).start()

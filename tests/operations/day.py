@@ -107,7 +107,7 @@ async def live(seconds: float) -> None:
 
 def _worker(host: Command) -> int:
     """Find the process of a worker by its command line."""
-    return next(each.pid for each in psutil.Process(host.pid).children() if "worker" in each.cmdline())
+    return next(each.pid for each in psutil.Process(host.pid).children() if "proxy.worker" in each.cmdline())
 
 
 if __name__ == "__main__":

@@ -333,11 +333,11 @@ async def test_the_oldest_responses_go_when_they_weigh_too_much():
         assert await status_of(running, names[-1]) == "completed"
 
 
-def test_main_serves_until_the_other_end_closes():
+def test_process_serves_until_the_other_end_closes():
     """The process writes where it serves, answers there, and ends by itself with the socket."""
     ours, theirs = socket.socketpair()
-    code = f"import sys; from proxy.sandbox import main; sys.exit(main({theirs.fileno()}))"
-    process = subprocess.Popen([sys.executable, "-c", code], pass_fds=[theirs.fileno()])  # noqa: S603
+    line = [sys.executable, "-m", "proxy.sandbox", "--control-fd", str(theirs.fileno())]
+    process = subprocess.Popen(line, pass_fds=[theirs.fileno()])  # noqa: S603
     theirs.close()
     try:
         with ours, ours.makefile() as lines:
