@@ -111,6 +111,7 @@ def main(argv: list[str]) -> int:
         command.add_argument("--values", "-f")
         command.add_argument("--show-only", "-s")
         command.add_argument("--strict", action="store_true")
+        command.add_argument("--namespace", choices=[NAMESPACE], default=NAMESPACE)
         command.add_argument("--destination", "-d", default=".")
         command.set_defaults(run=run)
     arguments = parser.parse_args(argv)
