@@ -8,12 +8,13 @@ from pathlib import Path
 
 import yaml
 
-from proxy import __version__, demo, sandbox, supervisor, worker
+from proxy import __version__, demo, doctor, inventory, supervisor
 from proxy.check import check
 from proxy.config import Config, ServerConfig, digest_key, new_key, with_ephemeral_key
 from proxy.configfile import ConfigError, Mistake
 from proxy.configload import load_config
 from proxy.credentials import require_extras
+from proxy.embedded import EmbeddedError, running_url
 from proxy.notation import check_name
 from proxy.providers import REGISTRY
 
@@ -43,14 +44,23 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = commands.add_parser("serve", help="run the gateway")
     _add_config(serve)
-    serve.add_argument("--data-dir", metavar="DIR", type=Path, help="where the embedded server keeps its file")
+    _add_data_dir(serve)
     for name in ("host", "port", "workers"):
         serve.add_argument(f"--{name}", help=f"instead of server.{name}")
     serve.set_defaults(run=_serve)
 
     checking = commands.add_parser("check", help="validate the configuration and print the routes it makes")
     _add_config(checking)
+    checking.add_argument("--probe", action="store_true", help="ask every provider and Redis too; nothing is billed")
+    checking.add_argument("--strict", action="store_true", help="exit 1 where there is anything to look at again")
     checking.set_defaults(run=_check)
+
+    bound = commands.add_parser("bindings", help="count, show or forget what is known of response ids")
+    which = argparse.ArgumentParser(add_help=False)
+    _add_config(which)
+    _add_data_dir(which)
+    inventory.add_arguments(bound, which)
+    bound.set_defaults(run=_bindings)
 
     keys = commands.add_parser("keys", help="make gateway keys").add_subparsers(metavar="ACTION", required=True)
     new = keys.add_parser("new", help="print a new key, once, and the line of the file that admits it")
@@ -58,8 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("--name", help="what the key is called in logs; the tenant's name unless given")
     new.set_defaults(run=_new_key)
 
+    doctor.add_arguments(commands.add_parser("doctor", help="try a running gateway through the path its clients take"))
     commands.add_parser("demo", help="show it working, without any provider's key").set_defaults(run=_demo)
-    _add_processes(commands)
     return parser
 
 
@@ -69,25 +79,8 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_processes(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add what only the supervisor starts; without a help text they are not listed."""
-    one_worker = commands.add_parser("worker")
-    one_worker.add_argument("--listen-fd", type=int, required=True)
-    one_worker.add_argument("--control-fd", type=int, required=True)
-    one_worker.set_defaults(run=_run_worker)
-
-    provider = commands.add_parser("sandbox")
-    provider.add_argument("--control-fd", type=int, required=True)
-    provider.add_argument("--events-per-second", type=float, default=0)
-    provider.set_defaults(run=_run_sandbox)
-
-
-def _run_worker(arguments: argparse.Namespace) -> int:
-    return worker.main(arguments.listen_fd, arguments.control_fd)
-
-
-def _run_sandbox(arguments: argparse.Namespace) -> int:
-    return sandbox.main(arguments.control_fd, events_per_second=arguments.events_per_second)
+def _add_data_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data-dir", metavar="DIR", type=Path, help="where the embedded server keeps its file")
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -104,7 +97,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         return config if config.keys else with_ephemeral_key(config, key)[0]
 
     config = read()
-    data_dir = arguments.data_dir or default_data_dir(os.environ)
+    data_dir = _data_dir(arguments)
     if not config.keys:
         _announce(config.server, key)
     return supervisor.serve(load, data_dir=data_dir)
@@ -132,10 +125,24 @@ def default_data_dir(environment: Mapping[str, str]) -> Path:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    report = check(arguments.config, os.environ)
+    report = check(arguments.config, os.environ, probe=arguments.probe, strict=arguments.strict)
     sys.stdout.write(report.output)
     sys.stderr.write(report.errors)
     return report.status
+
+
+def _bindings(arguments: argparse.Namespace) -> int:
+    config = load_config(arguments.config, environment=os.environ, kinds=REGISTRY)
+    try:
+        url = config.redis.url.reveal() if config.redis.url else running_url(_data_dir(arguments))
+    except EmbeddedError as error:
+        sys.stderr.write(f"{PROGRAM}: {error}\n")
+        return MISUSED
+    return inventory.run(arguments, config, url)
+
+
+def _data_dir(arguments: argparse.Namespace) -> Path:
+    return arguments.data_dir or default_data_dir(os.environ)
 
 
 def _new_key(arguments: argparse.Namespace) -> int:

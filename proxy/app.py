@@ -1,6 +1,7 @@
 """The composition root of a worker: the one module that knows everyone."""
 
 import asyncio
+import functools
 import itertools
 import os
 import socket
@@ -9,7 +10,7 @@ from contextlib import suppress
 
 from aiohttp import web
 
-from proxy import archive, bindings
+from proxy import archive, bindings, process
 from proxy.archive import Archive
 from proxy.auth import REASONS, Keys
 from proxy.bindings import Bindings
@@ -18,20 +19,26 @@ from proxy.config import Config, ProviderConfig, Secret
 from proxy.credentials import Report
 from proxy.downstream import Server
 from proxy.envelope import EnvelopeScanner
-from proxy.fetching import Fetcher
-from proxy.handlers import Handlers
-from proxy.logs import Log
-from proxy.metrics import (
+from proxy.families import (
     ARCHIVE_QUEUE,
     AUTH_FAILURES,
     BINDING_QUEUE,
+    CLIENT_CONNECTIONS,
+    CPU_SECONDS,
+    PROCESS_GAUGES,
     REDIS_OPERATIONS,
     REDIS_SECONDS,
+    REDIS_STATE,
     UPSTREAM_CONNECTIONS,
-    Metrics,
+    Labels,
 )
+from proxy.fetching import Fetcher
+from proxy.handlers import Handlers
+from proxy.logs import Log
+from proxy.metrics import Metrics
 from proxy.ownership import Ownership
 from proxy.providers import REGISTRY
+from proxy.redisqueue import STATES
 from proxy.routing import Router
 from proxy.scanner import ObjectScanner
 from proxy.services import Services
@@ -52,9 +59,12 @@ CLOSING_GRACE = 1.0
 
 
 class App:
-    """One worker's gateway: built, started on a bound socket, drained, closed."""
+    """One worker's gateway: built, started on a bound socket, drained, closed.
 
-    def __init__(self, config: Config, *, redis_url: str, sandbox_url: str | None = None) -> None:
+    `slot` tells it from the other workers of its fleet.
+    """
+
+    def __init__(self, config: Config, *, redis_url: str, sandbox_url: str | None = None, slot: int = 1) -> None:
         self._config = config
         self._log = Log(_write_lines, time.time)
         self._metrics = Metrics(providers=config.providers, models=_configured_models(config))
@@ -68,7 +78,7 @@ class App:
         )
         self._archive = Archive(redis_url, config.archive, metrics=self._metrics, log=self._log, clock=time.monotonic)
         self._fetcher = Fetcher(config.fetch)
-        self._upstreams = _upstreams(config, self._log, sandbox_url)
+        self._upstreams = _upstreams(config, self._log, self._metrics, sandbox_url)
         keys, router = Keys(config.keys), Router(config)
         ownership = Ownership(self._bindings, keys, router, config.bindings)
         services = Services(
@@ -89,6 +99,7 @@ class App:
         self._writing: list[asyncio.Task[None]] = []
         self._flushing: asyncio.Task[None] | None = None
         self._watch()
+        self._watch_process(f"worker-{slot}")
 
     def _watch(self) -> None:
         self._metrics.present(AUTH_FAILURES, *((reason,) for reason in REASONS))
@@ -106,6 +117,22 @@ class App:
             },
         )
 
+        self._metrics.watch(CLIENT_CONNECTIONS, lambda: {(): self._client_connections()})
+        self._metrics.watch(REDIS_STATE, self._redis_states)
+
+    def _watch_process(self, name: str) -> None:
+        for family in PROCESS_GAUGES:
+            self._metrics.watch(family, functools.partial(process.read, family, name))
+        self._metrics.watch(CPU_SECONDS, lambda: {("worker",): process.cpu_nanoseconds()})
+
+    def _client_connections(self) -> int:
+        server = self._runner.server
+        return len(server.connections) if server is not None else 0
+
+    def _redis_states(self) -> dict[Labels, float]:
+        stores = {"bindings": self._bindings.state, "archive": self._archive.state}
+        return {(store, state): state == now for store, now in stores.items() for state in STATES}
+
     async def start(self, listener: socket.socket | None) -> None:
         """Begin to serve on a bound socket."""
         warm_up()
@@ -118,9 +145,12 @@ class App:
             await self._site.start()
 
     async def _flush_log(self) -> None:
+        """Write log lines, and note how late the timer for them fires: by what they took to be written, too."""
         while True:
-            await asyncio.sleep(FLUSH_INTERVAL)
+            due = time.monotonic() + FLUSH_INTERVAL
             self._log.flush()
+            await asyncio.sleep(due - time.monotonic())
+            self._metrics.lagged(max(0.0, time.monotonic() - due))
 
     async def snapshot(self) -> bytes:
         """Return the state of every series, giving the loop back between families."""
@@ -167,6 +197,8 @@ class App:
         for store in (self._bindings, self._archive):
             store.stop()
         await asyncio.gather(*self._writing)
+        # A store that is closed is in no state, though it takes no more writes.
+        self._metrics.watch(REDIS_STATE, dict)
         if self._flushing is not None:
             self._flushing.cancel()
             await asyncio.wait({self._flushing})
@@ -179,10 +211,15 @@ def warm_up() -> None:
     ObjectScanner(JSON_FIELDS).feed(b'{"id":"i"}')
 
 
-def _upstreams(config: Config, log: Log, sandbox_url: str | None) -> dict[str, Upstream]:
+def _upstreams(config: Config, log: Log, metrics: Metrics, sandbox_url: str | None) -> dict[str, Upstream]:
     return {
         name: Upstream(
-            name, REGISTRY[provider.kind], _located(provider, sandbox_url), config.limits, report=_reporter(log, name)
+            name,
+            REGISTRY[provider.kind],
+            _located(provider, sandbox_url),
+            config.limits,
+            report=_reporter(log, name),
+            on_connect=functools.partial(metrics.connected, name),
         )
         for name, provider in config.providers.items()
     }

@@ -20,8 +20,9 @@ from proxy.config import ArchiveConfig
 from proxy.errors import BadRequest, PayloadTooLarge, StoreUnavailable
 from proxy.logs import Log
 from proxy.metrics import Metrics
-from proxy.redisline import BOUND, Command, RedisLink, checked, hashed_key
-from proxy.redisqueue import DOWN, FOREIGN, UP, Names, RedisQueue, Write
+from proxy.redisaccess import link_to
+from proxy.redisline import BOUND, FOREIGN, Command, checked, hashed_key
+from proxy.redisqueue import DOWN, Names, RedisQueue, Write
 
 OPERATIONS = ("keep", "read", "forget")
 """What is asked of Redis; `keep` is one pipeline. The values of the `operation` label."""
@@ -153,9 +154,10 @@ class Archive:
         self._ttl = max(1, int(config.ttl_days * 86_400))
         self._metrics = metrics
         self._clock = clock
-        self._link = RedisLink(url, config.ack_timeout)
+        self._link = link_to(url, config.ack_timeout)
         self._writes: RedisQueue[Fields] = RedisQueue(
             self._send,
+            self._link,
             limit=config.queue_bytes,
             batch=BATCH_BYTES,
             names=Names("keep", "archive_state", "archive_lost"),
@@ -177,7 +179,7 @@ class Archive:
 
     async def open(self) -> None:
         """Find out whether Redis is there, so that the first request need not."""
-        await self._writes.commit()
+        await self._writes.open()
 
     async def run(self) -> None:
         """Write what is queued until `stop`; the one task that writes. Leaves Redis at the end."""
@@ -209,7 +211,7 @@ class Archive:
             await asyncio.wait((written,), timeout=self._config.ack_timeout)
 
     async def _send(self, batch: Mapping[bytes, Write[Fields]]) -> list[bool]:
-        commands: list[Command] = [] if batch else [("PING",)]
+        commands: list[Command] = []
         for key, write in batch.items():
             pairs = [part for pair in (write.value or {}).items() for part in pair]
             # In one, or a connection lost between two of them would leave a response for ever.
@@ -225,11 +227,14 @@ class Archive:
         key = key_of(response_id, tenant)
         waited = self._writes.withdraw(key)
         try:
-            (removed,) = await self._ask("forget", [("UNLINK", key)])
+            (removed,) = await self._ask("forget", key, [("UNLINK", key)])
         except StoreUnavailable:
             if waited is not None:
                 self._writes.put(key, waited.value, waited.weight)
             raise
+        if waited is None and not removed and not await self._writes.confirms_absence(key):
+            # What is not in Redis may wait in some process's queue.
+            raise _unavailable()
         return waited is not None or removed > 0
 
     # -- reading ---------------------------------------------------------------------------------------------------
@@ -316,18 +321,18 @@ class Archive:
         if refresh:
             # Nobody finds a response that is no longer bound.
             commands += [("EXPIRE", each, self._ttl) for each in (key, hashed_key(BOUND, response_id))]
-        values = (await self._ask("read", commands))[0]
+        values = (await self._ask("read", key, commands))[0]
         if isinstance(values, ResponseError):
             return None
         record = _record(dict(zip((HEAD, *names), values, strict=True)))
-        if values[0] is None and self._writes.state != UP:
+        if values[0] is None and not await self._writes.confirms_absence(key):
             # What is not in Redis may wait in some process's queue.
             raise _unavailable()
         return record
 
-    async def _ask(self, operation: str, commands: Sequence[Command]) -> list[Any]:
-        """Ask Redis; only an error for the first command is raised, unless it says that the key is no response's."""
-        if self._writes.state == DOWN:
+    async def _ask(self, operation: str, key: bytes, commands: Sequence[Command]) -> list[Any]:
+        """Ask Redis; only an error for the first, `key`'s, is raised, unless it says that that is no response."""
+        if self._writes.state_of(key) == DOWN:
             raise _unavailable()
         started = self._clock()
         try:
@@ -336,7 +341,7 @@ class Archive:
                 checked(replies[:1])
         except FOREIGN as error:
             self._metrics.redis(operation, "error", self._clock() - started)
-            self._writes.fail(error)
+            self._writes.fail(error, key)
             raise _unavailable() from error
         self._metrics.redis(operation, "ok", self._clock() - started)
         return replies

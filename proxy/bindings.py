@@ -2,7 +2,7 @@
 
 Whoever binds waits for the pipeline that carries the binding. A key is `b` and 16 bytes of the id's BLAKE2b digest,
 so it is as long as any other whatever the provider's ids look like; each call concerns one key, and none replaces
-another tenant's. While Redis is away nothing waits, and what this process bound or found it still knows.
+another tenant's. While its Redis is away nothing waits, and what this process bound or found it still knows.
 """
 
 from collections import OrderedDict
@@ -13,8 +13,9 @@ from proxy.config import BindingsConfig
 from proxy.errors import BindingsUnavailable
 from proxy.logs import Log
 from proxy.metrics import Metrics
-from proxy.redisline import BOUND, Command, RedisLink, checked, hashed_key
-from proxy.redisqueue import DOWN, FOREIGN, UP, Names, RedisQueue, Write
+from proxy.redisaccess import link_to
+from proxy.redisline import BOUND, FOREIGN, Command, checked, hashed_key
+from proxy.redisqueue import DOWN, Names, RedisQueue, Write
 
 BATCH = 256
 """Commands in one pipeline at most."""
@@ -82,9 +83,10 @@ class Bindings:
         self._clock = clock
         # A plain dict would search its first entry behind all those deleted before it.
         self._known: OrderedDict[bytes, Binding] = OrderedDict()
-        self._link = RedisLink(url, config.ack_timeout)
+        self._link = link_to(url, config.ack_timeout)
         self._writes: RedisQueue[bytes] = RedisQueue(
             self._send,
+            self._link,
             limit=config.queue,
             batch=BATCH,
             names=Names("bind", "redis_state", "bindings_lost"),
@@ -92,6 +94,7 @@ class Bindings:
             metrics=metrics,
             log=log,
             clock=clock,
+            repeats=True,
         )
 
     def __len__(self) -> int:
@@ -135,20 +138,20 @@ class Bindings:
         if known is not None and known.tenant == tenant:
             self._remember(key, known)
             return known
-        if self.state == DOWN:
+        if self._writes.state_of(key) == DOWN:
             raise _unavailable()
         packed = await self._get(key)
         binding = Binding.parse(packed) if packed is not None else None
         if binding is not None:
             self._remember(key, binding)
-        if self.state != UP and (binding is None or binding.tenant != tenant):
+        if (binding is None or binding.tenant != tenant) and not await self._writes.confirms_absence(key):
             # What is not in Redis may wait in some process's queue.
             raise _unavailable()
         return binding
 
-    def check_available(self) -> None:
+    def check_available(self, response_id: str) -> None:
         """Raise BindingsUnavailable where an id that is not found may be bound all the same."""
-        if self.state != UP:
+        if not self._writes.is_sure_of(key_of(response_id)):
             raise _unavailable()
 
     def _recall(self, key: bytes) -> Binding | None:
@@ -164,7 +167,7 @@ class Bindings:
             (packed,) = checked(await self._link.ask([("GET", key)]))
         except FOREIGN as error:
             self._metrics.redis("find", "error", self._clock() - started)
-            self._writes.fail(error)
+            self._writes.fail(error, key)
             raise _unavailable() from error
         self._metrics.redis("find", "ok", self._clock() - started)
         return packed if isinstance(packed, bytes) else None
@@ -180,7 +183,7 @@ class Bindings:
 
     async def open(self) -> None:
         """Find out whether Redis is there, so that the first request need not."""
-        await self._writes.commit()
+        await self._writes.open()
 
     async def run(self) -> None:
         """Write what is queued until `stop`; the one task that writes. Leaves Redis at the end."""
@@ -195,9 +198,6 @@ class Bindings:
 
     async def _send(self, batch: Mapping[bytes, Write[bytes]]) -> list[bool]:
         """Write a batch; return for each write whether it stands: what another tenant bound is not replaced."""
-        if not batch:
-            checked(await self._link.ask([("PING",)]))
-            return []
         replies = checked(await self._link.ask([self._command(key, write) for key, write in batch.items()]))
         answers: list[bool] = []
         again: list[Command] = []

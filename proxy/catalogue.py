@@ -8,7 +8,7 @@ from proxy.auth import Caller
 from proxy.errors import BadAnswer, DownstreamError, GatewayError, NotFound
 from proxy.providers.base import ModelList
 from proxy.routing import Router
-from proxy.upstream import FOREIGN, Answer, Upstream, mapped
+from proxy.upstream import FOREIGN, Answer, Line, Upstream, mapped
 
 LIFETIME = 300.0
 """Seconds a provider's list is kept."""
@@ -90,18 +90,26 @@ async def _fetch(upstream: Upstream) -> list[str]:
     if source is None:
         return []
     signed = await upstream.sign("GET", source.path) if upstream.signs else None
-    line = await upstream.connect()
+    status, body = await get(upstream, await upstream.connect(), source.path, signed)
+    if status != 200:  # noqa: PLR2004
+        raise BadAnswer("The provider does not list its models.")
+    return _names(body, source)
+
+
+async def get(upstream: Upstream, line: Line, path: str, signed: bytes | None) -> tuple[int, bytes]:
+    """Ask for what is below a provider's base URL; return status and body, and give the line back.
+
+    `signed` are the header lines that authenticate, None for those of a fixed credential. Raises UpstreamError.
+    """
     try:
-        line.write(upstream.head("GET", source.path, b"Accept: application/json\r\n", b"", signed))
+        line.write(upstream.head("GET", path, b"Accept: application/json\r\n", b"", signed))
         answer = await line.answer()
         body = await _read(answer)
     except BaseException:
         line.close()
         raise
     answer.release()
-    if answer.status != 200:  # noqa: PLR2004
-        raise BadAnswer("The provider does not list its models.")
-    return _names(body, source)
+    return answer.status, body
 
 
 async def _read(answer: Answer) -> bytes:

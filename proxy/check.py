@@ -1,19 +1,29 @@
-"""The `check` command: everything that is wrong with a configuration, or the routes it makes."""
+"""The `check` command: everything that is wrong with a configuration, or the routes it makes and what is doubtful."""
 
-import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
+import uvloop
+
+from proxy.auth import Keys
 from proxy.config import Config, KeyConfig, ProviderConfig
-from proxy.configfile import ConfigError, Document, Location, dotted, read_document
+from proxy.configfile import ConfigError, read_document
 from proxy.configload import default_config, parse_config, read_file
 from proxy.credentials import require_extras
+from proxy.doubts import credential_files, find_doubts, may_ask
+from proxy.exposure import find_exposed
+from proxy.probe import OK, Finding, probe_providers
 from proxy.providers import REGISTRY
+from proxy.redisprobe import probe_redis
+from proxy.redisurl import parse_redis_url
+from proxy.routing import Router
+from proxy.tables import table
 
-_TELLING = ("auth", "cookie", "key", "secret", "token")
-"""Parts of the names of headers that carry credentials."""
+MISTAKEN = 2
+DOUBTFUL = 1
+"""Exit status where something is to be looked at again, and the caller asked for that to count."""
+NAMES_SHOWN = 4
 
 _UNCONFIGURED = {
     "fixed": "-",
@@ -32,35 +42,46 @@ class Report(NamedTuple):
     errors: str
 
 
-def check(path: Path | None, environment: Mapping[str, str]) -> Report:
-    """Validate a file, or the environment alone where there is none; status 2 where there are mistakes."""
+def check(path: Path | None, environment: Mapping[str, str], *, probe: bool = False, strict: bool = False) -> Report:
+    """Validate a file, or the environment alone where there is none; status 2 where there are mistakes.
+
+    `probe` also asks every provider and Redis. `strict` makes anything doubtful status 1.
+    """
     name = "the environment" if path is None else str(path)
     try:
         config, warnings = _load(path, environment)
     except ConfigError as error:
         count = len(error.mistakes)
-        return Report(2, "", f"{name}: {count} mistake{'s' if count > 1 else ''}\n{error}\n")
+        return Report(MISTAKEN, "", f"{name}: {count} mistake{'s' if count > 1 else ''}\n{error}\n")
     lines = [f"{name}: good", "", *describe(config)]
+    findings = uvloop.run(_probe(config)) if probe else []
+    if findings:
+        lines += table([("PROBE", "RESULT", ""), *findings])
     lines += [f"warning: {warning}" for warning in warnings]
-    return Report(0, "\n".join(lines) + "\n", "")
+    doubtful = warnings or any(finding.result != OK for finding in findings)
+    return Report(DOUBTFUL if strict and doubtful else 0, "\n".join(lines) + "\n", "")
+
+
+async def _probe(config: Config) -> list[Finding]:
+    found = await probe_providers(config)
+    return found if config.redis.url is None else [*found, *await probe_redis(config.redis.url.reveal())]
 
 
 def _load(path: Path | None, environment: Mapping[str, str]) -> tuple[Config, list[str]]:
-    if path is None:
-        config = default_config(environment, REGISTRY)
-        require_extras(config, REGISTRY)
-        return config, list(find_doubts(config))
-    text = read_file(path)
-    config = parse_config(text, environment=environment, kinds=REGISTRY)
+    text = None if path is None else read_file(path)
+    if text is None:
+        config, document = default_config(environment, REGISTRY), None
+    else:
+        config = parse_config(text, environment=environment, kinds=REGISTRY)
+        document = read_document(text, environment)
     require_extras(config, REGISTRY)
-    exposed = _exposed(path, read_document(text, environment))
-    return config, [*exposed, *find_doubts(config)]
+    return config, [*find_exposed(path, document, config), *find_doubts(config)]
 
 
 def describe(config: Config) -> Iterator[str]:
     """Render what the gateway would do, as aligned tables without a credential."""
     server = config.server
-    yield from _table(
+    yield from table(
         [
             ("listen", f"{_address(server.host, server.port)}, {_count(server.workers, 'worker')}"),
             ("prefixes", " ".join(server.prefixes)),
@@ -73,84 +94,31 @@ def describe(config: Config) -> Iterator[str]:
     providers = [
         (name, provider.kind, _base_url(provider), _credential(provider)) for name, provider in config.providers.items()
     ]
-    yield from _table([("PROVIDER", "KIND", "BASE URL", "CREDENTIAL"), *providers])
+    yield from table([("PROVIDER", "KIND", "BASE URL", "CREDENTIAL"), *providers])
     if config.models:
-        aliases = [(alias, *target.split("/", 1)) for alias, target in config.models.items()]
-        yield from _table([("MODEL", "PROVIDER", "UPSTREAM MODEL"), *aliases])
+        yield from table([("ALIAS", "PROVIDER", "UPSTREAM MODEL", "KEYS"), *_aliases(config)])
     keys = [
         (key.name, key.tenant, _allowed(key.providers), _allowed(key.models), _default(config, key))
         for key in config.keys or (_made_at_start(),)
     ]
-    yield from _table([("KEY", "TENANT", "PROVIDERS", "MODELS", "DEFAULT"), *keys])
+    yield from table([("KEY", "TENANT", "PROVIDERS", "MODELS", "DEFAULT"), *keys])
 
 
-def find_doubts(config: Config) -> Iterator[str]:
-    """Return what is allowed and yet cannot be meant."""
-    for index, key in enumerate(config.keys):
-        for model in key.models or ():
-            target = config.models.get(model, model)
-            if _provider_of(target) in config.providers and not _may_use(key, target):
-                yield f"keys[{index}].models: {key.name} may use {model}, but not its provider {_provider_of(target)}"
-    for alias, target in config.models.items():
-        if config.keys and not any(_may_use(key, target) for key in config.keys):
-            yield f"{dotted(('models', alias))}: no key may use its provider {_provider_of(target)}"
-    for location, file in _named_files(config):
-        if not Path(file).is_file():
-            yield f"{dotted(location)}: there is no such file yet"
+def _aliases(config: Config) -> Iterator[tuple[str, str, str, str]]:
+    """Say for each alias what it stands for and whose keys may ask for it."""
+    router, callers = Router(config), Keys(config.keys).callers
+    for alias, (provider, model) in router.aliases.items():
+        names = [caller.name for caller in callers if may_ask(router, caller, alias)]
+        yield alias, provider, model, "all" if len(names) == len(callers) else _some(names)
 
 
-def _named_files(config: Config) -> Iterator[tuple[Location, str]]:
-    for name, provider in config.providers.items():
-        for setting, file in _files(provider):
-            yield ("providers", name, setting), file
-    if config.fetch.ca_file is not None:
-        yield ("fetch", "ca_file"), config.fetch.ca_file
-
-
-def _may_use(key: KeyConfig, target: str) -> bool:
-    return key.providers is None or _provider_of(target) in key.providers
-
-
-def _provider_of(target: str) -> str:
-    return target.partition("/")[0]
-
-
-def _exposed(path: Path, document: Document) -> Iterator[str]:
-    """Name the credentials that every user of this machine can read in the file."""
-    if not path.stat().st_mode & stat.S_IROTH:
-        return
-    literal = [key for key in _find_credentials(document.data) if key not in document.references]
-    if literal:
-        yield (
-            f"{path} can be read by every user of this machine and holds {', '.join(literal)}: "
-            "write ${NAME} or ${file:/path} instead, or chmod 600"
-        )
-
-
-def _find_credentials(data: dict[str, object]) -> Iterator[str]:
-    redis, keys, providers = data.get("redis"), data.get("keys"), data.get("providers")
-    if isinstance(redis, dict) and "@" in str(redis.get("url")):
-        yield "redis.url"
-    for index, key in enumerate(keys if isinstance(keys, list) else []):
-        if key.get("key") is not None:
-            yield dotted(("keys", index, "key"))
-    for name, provider in providers.items() if isinstance(providers, dict) else ():
-        if provider.get("api_key") is not None:
-            yield dotted(("providers", name, "api_key"))
-        for header in provider.get("headers", ()):
-            if any(part in header.lower() for part in _TELLING):
-                yield dotted(("providers", name, "headers", header))
+def _some(names: list[str]) -> str:
+    more = len(names) - NAMES_SHOWN
+    return ", ".join([*names[:NAMES_SHOWN], *([f"{more} more"] if more > 0 else [])]) or "none"
 
 
 def _made_at_start() -> KeyConfig:
     return KeyConfig(name="default", tenant="default")
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-    yield ""
 
 
 def _address(host: str, port: int) -> str:
@@ -165,8 +133,7 @@ def _redis(config: Config) -> str:
     """Say where Redis is, leaving out user, password and options."""
     if config.redis.url is None:
         return "embedded server"
-    parts = urlsplit(config.redis.url.reveal())
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return str(parse_redis_url(config.redis.url.reveal()))
 
 
 def _base_url(provider: ProviderConfig) -> str:
@@ -175,15 +142,9 @@ def _base_url(provider: ProviderConfig) -> str:
 
 
 def _credential(provider: ProviderConfig) -> str:
-    for setting, file in _files(provider):
+    for setting, file in credential_files(provider):
         return f"{setting} {file}"
     return _UNCONFIGURED[REGISTRY[provider.kind].credentials] if provider.api_key is None else "api_key"
-
-
-def _files(provider: ProviderConfig) -> list[tuple[str, str]]:
-    """Return the settings that name a file with credentials, and the file."""
-    settings = {"token_file": provider.token_file, "credentials_file": provider.credentials_file}
-    return [(setting, file) for setting, file in settings.items() if file is not None]
 
 
 def _allowed(names: Iterable[str] | None) -> str:

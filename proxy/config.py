@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchema
 from pydantic_core import CoreSchema, core_schema
 
 from proxy import notation
+from proxy.redisurl import check_redis_url
 
 
 class Secret:
@@ -110,9 +111,9 @@ class ServerConfig(Section):
 
 
 class RedisConfig(Section):
-    """Where bindings live; without a URL the gateway starts a server of its own."""
+    """Where bindings live: one server, Sentinels or a cluster; without a URL the gateway starts a server of its own."""
 
-    url: Annotated[Secret, _within(notation.check_redis_url)] | None = None
+    url: Annotated[Secret, _within(check_redis_url)] | None = None
 
 
 class KeyConfig(Section):

@@ -26,6 +26,7 @@ _REFERENCE = re.compile(r"\$\$|\$\{([^}]*)(\}?)")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _WRITTEN_REFERENCE = re.compile(r"\$\{([^{}'\"\n]*)\}")
 _QUOTED = re.compile(r"'([^']*)'")
+_FILE = "file:"
 _OPEN, _CLOSE = "\ue000", "\ue001"
 """Stand for the braces of a reference while YAML is read: in `{key: ${NAME}}` it would take them for its own."""
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -53,12 +54,13 @@ class Document(NamedTuple):
     """What a file says: nested `dict`, `list`, `str` and None.
 
     `references` has the dotted keys whose value came, at least in part, from the environment or
-    from another file; such a value is never shown.
+    from another file; such a value is never shown. `files` has each of those files with its dotted key.
     """
 
     data: dict[str, Any]
     references: frozenset[str]
     mistakes: tuple[Mistake, ...]
+    files: tuple[tuple[str, str], ...] = ()
 
 
 def dotted(location: Iterable[str | int]) -> str:
@@ -87,7 +89,7 @@ def read_document(text: str, environment: Mapping[str, str]) -> Document:
         data = {}
     elif not isinstance(data, dict):
         raise ConfigError([Mistake("line 1", "the file must be a mapping of settings, such as `providers: {...}`")])
-    return Document(data, frozenset(reader.references), tuple(reader.mistakes))
+    return Document(data, frozenset(reader.references), tuple(reader.mistakes), tuple(reader.files))
 
 
 class _TextLoader(yaml.SafeLoader):
@@ -129,6 +131,7 @@ class _Reader:
         self.environment = environment
         self.mistakes: list[Mistake] = []
         self.references: set[str] = set()
+        self.files: list[tuple[str, str]] = []
         self._values = 0
 
     def read(self, node: yaml.Node, location: Location) -> Any:
@@ -171,6 +174,8 @@ class _Reader:
             if match[0] == "$$":
                 return "$"
             self.references.add(dotted(location))
+            if match[1].startswith(_FILE):
+                self.files.append((dotted(location), match[1].removeprefix(_FILE)))
             try:
                 return self._resolve(match[1], closed=bool(match[2]))
             except _Unresolved as error:
@@ -185,8 +190,8 @@ class _Reader:
     def _resolve(self, name: str, *, closed: bool) -> str:
         if not closed:
             raise _Unresolved("`${` is not closed; write `$$` for a dollar sign")
-        if name.startswith("file:"):
-            return _read_file(name.removeprefix("file:"))
+        if name.startswith(_FILE):
+            return _read_file(name.removeprefix(_FILE))
         if not _VARIABLE.fullmatch(name):
             raise _Unresolved("a reference is `${NAME}` or `${file:/path}`; write `$$` for a dollar sign")
         if name not in self.environment:

@@ -22,7 +22,7 @@ import orjson
 from proxy.config import Config
 
 MAX_PAYLOAD = 67_108_864
-"""Bytes; a snapshot of ten thousand series has about one million."""
+"""Bytes; the snapshot of a worker that serves 82 models, 8,500 series with their buckets, has 52 thousand."""
 
 _HEADER = struct.Struct("!IB")
 
@@ -131,9 +131,9 @@ def parse_drain(payload: bytes) -> float:
 
 
 async def spawn(
-    command: str, *arguments: str, inherit: Iterable[int] = ()
+    module: str, *arguments: str, inherit: Iterable[int] = ()
 ) -> tuple[Process, asyncio.StreamReader, asyncio.StreamWriter]:
-    """Start `python -m proxy COMMAND --control-fd N` and return it with our end of the line.
+    """Start `python -m MODULE --control-fd N` and return it with our end of the line.
 
     The process imports what this one does, whatever directory it was started in, and is out of reach of the
     terminal's Ctrl-C. Raises OSError.
@@ -143,7 +143,7 @@ async def spawn(
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         try:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "proxy", command, "--control-fd", str(theirs.fileno()), *arguments),
+                *(sys.executable, "-P", "-m", module, "--control-fd", str(theirs.fileno()), *arguments),
                 stdin=DEVNULL,
                 pass_fds=(theirs.fileno(), *inherit),
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},

@@ -52,7 +52,7 @@ _ids = map(f"gw_{os.urandom(8).hex()}{{:06x}}".format, itertools.count())
 
 
 def new_request_id() -> str:
-    """Return an id no other request has, in this process or another."""
+    """Return an id no other request has, in this process or another; 16 hex digits of it name the process."""
     return next(_ids)
 
 

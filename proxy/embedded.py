@@ -14,6 +14,7 @@ import fcntl
 import importlib.util
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
@@ -80,6 +81,42 @@ def _wheel_binaries() -> Iterator[Path]:
         yield from Path(location, "_binaries").glob("*/valkey-server")
 
 
+def running_url(data_dir: Path) -> str:
+    """Return the Redis URL of the server that a running gateway has on a data directory.
+
+    Raises `EmbeddedError` where none runs: only a gateway starts one.
+    """
+    try:
+        path = _named_socket(data_dir.absolute()).resolve()
+        if _accepts(path):
+            return _url_of(path)
+    except OSError as error:
+        raise EmbeddedError(f"the embedded store in {data_dir} cannot be opened: {error.strerror or error}") from error
+    raise EmbeddedError(
+        f"no redis.url is configured and no gateway runs on the data directory {data_dir}: "
+        "its embedded store can be asked while it runs; --data-dir names another directory"
+    )
+
+
+def _accepts(path: Path) -> bool:
+    if not path.is_socket():
+        return False
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(str(path))
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def _named_socket(data_dir: Path) -> Path:
+    return data_dir / "valkey.sock"
+
+
+def _url_of(path: Path) -> str:
+    return f"unix://{quote(str(path))}"
+
+
 class Embedded:
     """An embedded server on `data_dir`, restarted when it dies; use as an async context manager or start and stop."""
 
@@ -88,7 +125,7 @@ class Embedded:
         self._log = log
         self._lock: int | None = None
         self._scratch: str | None = None
-        self._socket = self._data_dir / "valkey.sock"
+        self._socket = _named_socket(self._data_dir)
         self._server: _Server | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -112,7 +149,7 @@ class Embedded:
             await self.stop()
             raise
         self._keeper = asyncio.create_task(self._keep(binary, self._lock))
-        return f"unix://{quote(str(self._socket))}"
+        return _url_of(self._socket)
 
     async def stop(self) -> None:
         """Stop the server, by force where it does not stop by itself, and let go of the directory."""
@@ -153,7 +190,10 @@ class Embedded:
     def _place_socket(self) -> None:
         if len(os.fsencode(self._socket)) > _SOCKET_PATH_LIMIT:
             self._scratch = tempfile.mkdtemp(prefix="responses-proxy-")
-            self._socket = Path(self._scratch, "valkey.sock")
+            named, self._socket = self._socket, _named_socket(Path(self._scratch))
+            # Who looks for the server looks in the data directory.
+            named.unlink(missing_ok=True)
+            named.symlink_to(self._socket)
 
     async def _spawn(self, binary: Path, lock: int) -> "_Server":
         # A session of its own: Ctrl-C is for the supervisor, which needs the server while it drains.

@@ -105,7 +105,7 @@ class Exchange:
         record, call = self._record, self._call
         record.kind, record.otel_provider = upstream.kind.name, upstream.kind.otel_name
         if call.id is not None and not call.conversation and not upstream.kind.keeps_state:
-            self._services.bindings.check_available()
+            self._services.bindings.check_available(call.id)
             raise response_not_found(call.id)
         upstream.check_operation(call.operation)
         return upstream

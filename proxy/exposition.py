@@ -6,7 +6,8 @@ depend on the order of their terms, are added as whole billionths.
 """
 
 import platform
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 from operator import add
 
@@ -17,28 +18,28 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import CollectorRegistry
 from prometheus_client.utils import floatToGoString
 
-from proxy import __version__
-from proxy.metrics import (
+from proxy import __version__, process
+from proxy.families import (
+    BILLION,
     BUILD_INFO,
+    CPU_SECONDS,
     DRAINING,
-    GAUGES,
-    MAX_ERROR_TYPES,
-    MAX_MODELS,
-    OTHER,
-    OTHER_ERROR,
+    PROCESS_GAUGES,
     RELOAD_SUCCESSFUL,
+    RELOAD_TIME,
+    START_TIME,
     WORKER_FAMILIES,
     WORKER_RESTARTS,
     WORKERS,
     Family,
     Labels,
-    Vocabulary,
 )
+from proxy.metrics import MAX_ERROR_TYPES, MAX_MODELS, OTHER, OTHER_ERROR, Vocabulary
 
 Samples = dict[Labels, list[float]]
 """By label values: a histogram's bucket counts and its sum in billionths; of anything else the one value."""
 
-BILLION = 1_000_000_000
+SUPERVISOR = "supervisor"
 
 _EXPECTED = {family.name for family in WORKER_FAMILIES}
 
@@ -71,14 +72,17 @@ class Exposition:
     """What `/metrics` answers, for one host and however many workers.
 
     `workers` and `draining` are set by the supervisor. The limits on models and error types hold for the
-    host's whole life, so that workers coming and going do not bring new series without end.
+    host's whole life, so that workers coming and going do not bring new series without end. `clock` returns
+    Unix time.
     """
 
-    def __init__(self, max_models: int = MAX_MODELS) -> None:
+    def __init__(self, max_models: int = MAX_MODELS, clock: Callable[[], float] = time.time) -> None:
         self.workers = 0
         self.draining = False
         self._restarts = 0
         self._reload_successful = True
+        self._clock = clock
+        self._started = self._reloaded = clock()
         self._models = Vocabulary((), max_models, OTHER)
         self._vocabularies = {
             "model": self._models,
@@ -98,7 +102,7 @@ class Exposition:
         models, *lines = map(orjson.loads, snapshot.splitlines())
         families = dict(lines)
         if families.keys() != _EXPECTED:
-            raise ValueError(f"a snapshot lacks {', '.join(sorted(_EXPECTED - families.keys()))}")
+            raise ValueError(f"a snapshot is not of this version: {', '.join(sorted(_EXPECTED ^ families.keys()))}")
         self._models.know(models)
         state = self._live.setdefault(worker, _Worker(self._vocabularies))
         for family in WORKER_FAMILIES:
@@ -110,7 +114,7 @@ class Exposition:
         if state is None:
             return
         for family in WORKER_FAMILIES:
-            if family not in GAUGES:
+            if family.type != "gauge":
                 _add_all(self._gone.setdefault(family.name, {}), state.samples[family.name])
 
     def restarted(self) -> None:
@@ -120,6 +124,8 @@ class Exposition:
     def reload(self, *, successful: bool) -> None:
         """Say whether the newest configuration came into force."""
         self._reload_successful = successful
+        if successful:
+            self._reloaded = self._clock()
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """Return the exposition and its content type: text, or OpenMetrics where `accept` asks for it."""
@@ -131,16 +137,31 @@ class Exposition:
 
     def collect(self) -> Iterator[Metric]:
         """Yield the families in the library's own form, all workers, live and gone, in one."""
+        own = _own_share()
         for family in WORKER_FAMILIES:
-            samples: Samples = {} if family.labels else {(): [0]}
-            for part in (self._gone, *(state.samples for state in self._live.values())):
+            samples: Samples = {} if family.labels else {(): _nothing(family)}
+            for part in (own, self._gone, *(state.samples for state in self._live.values())):
                 _add_all(samples, part.get(family.name, {}))
             yield _metric(family, samples)
         yield _metric(WORKERS, {(): [self.workers]})
         yield _metric(WORKER_RESTARTS, {(): [self._restarts]})
         yield _metric(DRAINING, {(): [self.draining]})
         yield _metric(RELOAD_SUCCESSFUL, {(): [self._reload_successful]})
+        yield _metric(RELOAD_TIME, {(): [self._reloaded]})
+        yield _metric(START_TIME, {(): [self._started]})
         yield _metric(BUILD_INFO, {(__version__, platform.python_version(), aiohttp.__version__): [1]})
+
+
+def _own_share() -> dict[str, Samples]:
+    """Return what this process, the supervisor's, has of the families that workers have too."""
+    shares: dict[str, Samples] = {CPU_SECONDS.name: {(SUPERVISOR,): [process.cpu_nanoseconds()], ("worker",): [0]}}
+    for family in PROCESS_GAUGES:
+        shares[family.name] = {labels: [value] for labels, value in process.read(family, SUPERVISOR).items()}
+    return shares
+
+
+def _nothing(family: Family) -> list[float]:
+    return [0] * (len(family.buckets) + 2) if family.type == "histogram" else [0]
 
 
 def _whole(cell: list[float]) -> list[float]:
@@ -163,7 +184,7 @@ def _metric(family: Family, samples: Samples) -> Metric:
     kind = CounterMetricFamily if family.type == "counter" else GaugeMetricFamily
     metric = kind(family.name, family.help, labels=family.labels)
     for labels, (value,) in samples.items():
-        metric.add_metric(labels, value)
+        metric.add_metric(labels, value / family.scale)
     return metric
 
 

@@ -88,7 +88,10 @@ class Worker:
 
 
 class Fleet:
-    """The workers that run one assignment. Call `start` once and `drain` at the end."""
+    """The workers that run one assignment. Call `start` once and `drain` at the end.
+
+    A worker has a slot, from 1, in which its replacement follows it: what is told of each worker has a bounded label.
+    """
 
     def __init__(
         self,
@@ -118,13 +121,15 @@ class Fleet:
         """Start the workers and wait until all of them serve; raise `WorkerFailed` where one does not."""
         try:
             async with asyncio.TaskGroup() as group:
-                launches = [group.create_task(self._launch()) for _ in range(self._size)]
+                launches = [group.create_task(self._launch(slot)) for slot in range(1, self._size + 1)]
         except BaseException as error:
             await asyncio.gather(*(self._kill(worker) for worker in tuple(self.workers)))
             if isinstance(error, BaseExceptionGroup):
                 raise error.exceptions[0] from None
             raise
-        self._keepers = [asyncio.create_task(self._keep(launch.result())) for launch in launches]
+        self._keepers = [
+            asyncio.create_task(self._keep(slot, launch.result())) for slot, launch in enumerate(launches, 1)
+        ]
 
     async def announce(self) -> None:
         """Have clients told to come back elsewhere."""
@@ -147,10 +152,12 @@ class Fleet:
                     worker.kill()
             await asyncio.gather(*self._keepers)
 
-    async def _launch(self) -> Worker:
+    async def _launch(self, slot: int) -> Worker:
         descriptor = self._listener.fileno()
         try:
-            process, reader, writer = await spawn("worker", "--listen-fd", str(descriptor), inherit=[descriptor])
+            process, reader, writer = await spawn(
+                "proxy.worker", "--listen-fd", str(descriptor), "--slot", str(slot), inherit=[descriptor]
+            )
         except OSError as error:
             raise WorkerFailed(f"a worker could not be started: {error.strerror}") from error
         worker = Worker(next(self._numbers), process, Channel(reader, writer), self._exposition, self._log)
@@ -169,7 +176,7 @@ class Fleet:
             raise WorkerFailed(f"a worker ended before it was ready (exit status {status}); what it wrote tells why")
         return worker
 
-    async def _keep(self, first: Worker) -> None:
+    async def _keep(self, slot: int, first: Worker) -> None:
         """Replace a worker that died, less and less eagerly while replacements die young, until the drain."""
         clock = asyncio.get_running_loop().time
         worker: Worker | None = first
@@ -187,7 +194,7 @@ class Fleet:
                 return
             delay, since = min(delay * 2, BACKOFF_LAST), clock()
             try:
-                worker = await self._launch()
+                worker = await self._launch(slot)
             except WorkerFailed as error:
                 worker, fate = None, str(error)
 

@@ -1,20 +1,47 @@
-"""Every series of the gateway, with its labels and buckets, and the cells one worker counts them in.
+"""The cells in which one worker counts its series, and the values their labels may take.
 
-Nothing else defines a series. A worker has one event loop, so its cells are plain numbers without locks;
-`exposition` adds the workers' snapshots up and gives them Prometheus' shape.
+A worker has one event loop, so its cells are plain numbers without locks; `exposition` adds the workers' snapshots up
+and gives them Prometheus' shape.
 """
 
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from functools import partial
+from typing import Any
 
 import orjson
 
+from proxy.families import (
+    ARCHIVE_DROPPED,
+    AUTH_FAILURES,
+    BINDINGS_DROPPED,
+    COUNTERS,
+    DURATION,
+    EVENT_LOOP_LAG,
+    FIRST_CHUNK,
+    HISTOGRAMS,
+    INFLIGHT_REQUESTS,
+    INFLIGHT_STREAMS,
+    OUTPUT_CHUNK,
+    OVERHEAD,
+    REDIS_OPERATIONS,
+    REDIS_SECONDS,
+    REQUESTS,
+    STREAM_ENDS,
+    TOKEN_BUCKETS,
+    TOKEN_USAGE,
+    TOKENS,
+    UPSTREAM_CONNECT,
+    UPSTREAM_CONNECT_FAILURES,
+    UPSTREAM_RETRIES,
+    WATCHED,
+    Family,
+    Labels,
+)
 from proxy.providers.base import FULL
 from proxy.record import ENDS, Record
 from proxy.usage import Usage
-
-Labels = tuple[str, ...]
 
 OPERATIONS = FULL | {"models"}
 """The values of the `operation` label, besides `unknown`."""
@@ -29,120 +56,8 @@ NONE, OTHER, OTHER_ERROR = "none", "other", "_OTHER"
 MAX_MODELS = 200
 MAX_ERROR_TYPES = 100
 MAX_LABEL_LENGTH = 128
-
-DURATION_BUCKETS = tuple(0.01 * 2**power for power in range(18))
-TOKEN_BUCKETS = tuple(4.0**power for power in range(14))
 MAX_TOKENS = int(TOKEN_BUCKETS[-1])
 """A number past the last bucket is the provider's mistake; unbounded, it would overflow the snapshot."""
-OWN_TIME_BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
-
-
-class Family(NamedTuple):
-    """One metric family as Prometheus knows it; only a histogram has buckets."""
-
-    type: Literal["counter", "gauge", "histogram"]
-    name: str
-    help: str
-    labels: Labels = ()
-    buckets: tuple[float, ...] = ()
-
-
-_GEN_AI = ("gen_ai_operation_name", "gen_ai_provider_name", "provider", "gen_ai_request_model")
-
-DURATION = Family(
-    "histogram",
-    "gen_ai_client_operation_duration_seconds",
-    "Time from a request's arrival to the end of its answer.",
-    (*_GEN_AI, "error_type"),
-    DURATION_BUCKETS,
-)
-FIRST_CHUNK = Family(
-    "histogram",
-    "gen_ai_client_operation_time_to_first_chunk_seconds",
-    "Time from a streaming request's arrival to the first chunk of its answer.",
-    _GEN_AI,
-    DURATION_BUCKETS,
-)
-OUTPUT_CHUNK = Family(
-    "histogram",
-    "gen_ai_client_operation_time_per_output_chunk_seconds",
-    "Mean time between the chunks of a stream after its first, observed once per stream.",
-    _GEN_AI,
-    DURATION_BUCKETS,
-)
-TOKEN_USAGE = Family(
-    "histogram",
-    "gen_ai_client_token_usage",
-    "Input and output tokens per response.",
-    (*_GEN_AI, "gen_ai_token_type"),
-    TOKEN_BUCKETS,
-)
-REQUESTS = Family(
-    "counter",
-    "responses_proxy_requests_total",
-    "Requests answered, by the status the client received.",
-    ("operation", "provider", "code"),
-)
-TOKENS = Family(
-    "counter",
-    "responses_proxy_tokens_total",
-    "Tokens used; cached_input is part of input, reasoning part of output.",
-    ("provider", "model", "type"),
-)
-OVERHEAD = Family(
-    "histogram",
-    "responses_proxy_overhead_seconds",
-    "The gateway's own share of a request: its duration without waiting for provider or client.",
-    ("operation",),
-    OWN_TIME_BUCKETS,
-)
-INFLIGHT_REQUESTS = Family(
-    "gauge", "responses_proxy_inflight_requests", "Requests a provider is serving now.", ("provider",)
-)
-INFLIGHT_STREAMS = Family("gauge", "responses_proxy_inflight_streams", "Streams open now.", ("provider",))
-STREAM_ENDS = Family(
-    "counter", "responses_proxy_stream_ends_total", "Streams ended, by what ended them.", ("provider", "end")
-)
-REDIS_OPERATIONS = Family(
-    "counter", "responses_proxy_redis_operations_total", "Redis operations.", ("operation", "outcome")
-)
-REDIS_SECONDS = Family(
-    "histogram", "responses_proxy_redis_seconds", "Time a Redis operation took.", ("operation",), OWN_TIME_BUCKETS
-)
-BINDING_QUEUE = Family("gauge", "responses_proxy_binding_queue", "Bindings waiting to be written to Redis.")
-BINDINGS_DROPPED = Family(
-    "counter", "responses_proxy_bindings_dropped_total", "Bindings given up before Redis had them."
-)
-ARCHIVE_QUEUE = Family(
-    "gauge", "responses_proxy_archive_queue_bytes", "Compressed responses waiting to be written to Redis."
-)
-ARCHIVE_DROPPED = Family(
-    "counter", "responses_proxy_archive_dropped_total", "Responses given up before Redis had them."
-)
-AUTH_FAILURES = Family(
-    "counter", "responses_proxy_auth_failures_total", "Requests refused for their gateway key.", ("reason",)
-)
-UPSTREAM_CONNECTIONS = Family(
-    "gauge", "responses_proxy_upstream_connections", "Connections to providers.", ("provider", "state")
-)
-WORKERS = Family("gauge", "responses_proxy_workers", "Worker processes alive.")
-WORKER_RESTARTS = Family(
-    "counter", "responses_proxy_worker_restarts_total", "Worker processes replaced after an unexpected end."
-)
-DRAINING = Family("gauge", "responses_proxy_draining", "1 while the gateway is stopping.")
-RELOAD_SUCCESSFUL = Family(
-    "gauge", "responses_proxy_config_last_reload_successful", "1 if the newest configuration is in force."
-)
-BUILD_INFO = Family(
-    "gauge", "responses_proxy_build_info", "What is running; always 1.", ("version", "python", "aiohttp")
-)
-
-COUNTERS = (REQUESTS, TOKENS, STREAM_ENDS, REDIS_OPERATIONS, BINDINGS_DROPPED, ARCHIVE_DROPPED, AUTH_FAILURES)
-HISTOGRAMS = (DURATION, FIRST_CHUNK, OUTPUT_CHUNK, TOKEN_USAGE, OVERHEAD, REDIS_SECONDS)
-GAUGES = (INFLIGHT_REQUESTS, INFLIGHT_STREAMS, BINDING_QUEUE, ARCHIVE_QUEUE, UPSTREAM_CONNECTIONS)
-WORKER_FAMILIES = (*HISTOGRAMS, *COUNTERS, *GAUGES)
-"""What workers count; the rest is the supervisor's."""
-SUPERVISOR_FAMILIES = (WORKERS, WORKER_RESTARTS, DRAINING, RELOAD_SUCCESSFUL, BUILD_INFO)
 
 
 class Vocabulary:
@@ -183,35 +98,30 @@ class Level:
         self.value -= 1
 
 
-class _Counter:
-    __slots__ = ("cells",)
+class _Sum:
+    """One series of a counter."""
+
+    __slots__ = ("state",)
 
     def __init__(self) -> None:
-        self.cells: dict[Labels, int] = {}
+        self.state = 0
 
-    def present(self, labels: Labels) -> None:
-        self.cells.setdefault(labels, 0)
-
-    def add(self, labels: Labels, amount: int = 1) -> None:
-        self.cells[labels] = self.cells.get(labels, 0) + amount
+    def add(self, amount: int = 1) -> None:
+        self.state += amount
 
 
-class _Histogram:
-    """Per label tuple the count of each bucket, not cumulative, the one past the last bound, then the sum."""
+class _Distribution:
+    """One series of a histogram: the count of each bucket, not cumulative, past the last bound too, then the sum."""
 
-    __slots__ = ("bounds", "cells")
+    __slots__ = ("_bounds", "state")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
-        self.cells: dict[Labels, list[float]] = {}
+        self._bounds = bounds
+        self.state: list[float] = [0] * (len(bounds) + 1) + [0.0]
 
-    def present(self, labels: Labels) -> list[float]:
-        return self.cells.setdefault(labels, [0] * (len(self.bounds) + 1) + [0.0])
-
-    def observe(self, labels: Labels, value: float) -> None:
-        cell = self.cells.get(labels) or self.present(labels)
-        cell[bisect_left(self.bounds, value)] += 1
-        cell[-1] += value
+    def observe(self, value: float) -> None:
+        self.state[bisect_left(self._bounds, value)] += 1
+        self.state[-1] += value
 
 
 class Metrics:
@@ -226,15 +136,20 @@ class Metrics:
         self._known_models = sorted(set(models))
         self._models = Vocabulary(self._known_models, max_models, OTHER)
         self._error_types = Vocabulary((), MAX_ERROR_TYPES, OTHER_ERROR)
-        self._counters = {family.name: _Counter() for family in COUNTERS}
-        self._histograms = {family.name: _Histogram(family.buckets) for family in HISTOGRAMS}
-        self._gauges: dict[str, Callable[[], Mapping[Labels, float]]] = {family.name: dict for family in GAUGES}
+        self._counters = {family.name: defaultdict[Labels, _Sum](_Sum) for family in COUNTERS}
+        self._histograms = {
+            family.name: defaultdict[Labels, _Distribution](partial(_Distribution, family.buckets))
+            for family in HISTOGRAMS
+        }
+        self._watched: dict[str, Callable[[], Mapping[Labels, float]]] = {family.name: dict for family in WATCHED}
         self._duration = self._histograms[DURATION.name]
         self._first_chunk = self._histograms[FIRST_CHUNK.name]
         self._output_chunk = self._histograms[OUTPUT_CHUNK.name]
         self._token_usage = self._histograms[TOKEN_USAGE.name]
         self._overhead = self._histograms[OVERHEAD.name]
         self._redis_seconds = self._histograms[REDIS_SECONDS.name]
+        self._upstream_connect = self._histograms[UPSTREAM_CONNECT.name]
+        self._loop_lag = self._histograms[EVENT_LOOP_LAG.name]
         self._requests = self._counters[REQUESTS.name]
         self._tokens = self._counters[TOKENS.name]
         self._stream_ends = self._counters[STREAM_ENDS.name]
@@ -242,29 +157,36 @@ class Metrics:
         self._bindings_dropped = self._counters[BINDINGS_DROPPED.name]
         self._archive_dropped = self._counters[ARCHIVE_DROPPED.name]
         self._auth_failures = self._counters[AUTH_FAILURES.name]
-        self._token_keys: dict[Labels, list[Labels]] = {}
+        self._connect_failures = self._counters[UPSTREAM_CONNECT_FAILURES.name]
+        self._retries = self._counters[UPSTREAM_RETRIES.name]
+        self._usage_cells: dict[Labels, tuple[list[_Sum], _Distribution, _Distribution]] = {}
         self._requests_inflight = {name: Level() for name in names}
         self._streams_inflight = {name: Level() for name in names}
         self.watch(INFLIGHT_REQUESTS, lambda: _levels(self._requests_inflight))
         self.watch(INFLIGHT_STREAMS, lambda: _levels(self._streams_inflight))
         self.present(OVERHEAD, *((operation,) for operation in sorted(OPERATIONS)))
         self.present(STREAM_ENDS, *((name, end) for name in names for end in ENDS))
+        self.present(EVENT_LOOP_LAG, ())
+        for family in (UPSTREAM_CONNECT, UPSTREAM_CONNECT_FAILURES, UPSTREAM_RETRIES):
+            self.present(family, *((name,) for name in names if name != NONE))
 
     def present(self, family: Family, *labels: Labels) -> None:
         """Show these label values at zero before anything is counted, so that a first increase is seen as one."""
-        cells = self._counters.get(family.name) or self._histograms[family.name]
+        cells = self._histograms[family.name] if family.type == "histogram" else self._counters[family.name]
         for each in labels:
-            cells.present(each)
+            _ = cells[each]
 
     def settle(self, record: Record) -> None:
         """Count everything one exchange is worth; `record.ended` must be set."""
         provider = record.provider if record.provider in self._requests_inflight else NONE
         operation = record.operation if record.operation in OPERATIONS else "unknown"
         elapsed = record.ended - record.started
-        self._requests.add((operation, provider, str(record.status) if record.status else NONE))
-        self._overhead.observe((operation,), max(0.0, elapsed - record.waited))
+        self._requests[operation, provider, str(record.status) if record.status else NONE].add()
+        self._overhead[(operation,)].observe(max(0.0, elapsed - record.waited))
+        if record.retried:
+            self._retries[(provider,)].add()
         if record.streamed and record.end:
-            self._stream_ends.add((provider, record.end))
+            self._stream_ends[provider, record.end].add()
         if provider != NONE and operation in GENERATIONS:
             self._settle_generation(record, provider, elapsed)
 
@@ -272,24 +194,29 @@ class Metrics:
         model = self._models.label(record.model, admit=200 <= record.status < 400)  # noqa: PLR2004
         labels = (GENERATIONS[record.operation], record.otel_provider, provider, model)
         error = record.error_type and self._error_types.label(record.error_type)
-        self._duration.observe((*labels, error), elapsed)
+        self._duration[(*labels, error)].observe(elapsed)
         if record.streamed and record.first_chunk > 0:
-            self._first_chunk.observe(labels, record.first_chunk - record.started)
+            self._first_chunk[labels].observe(record.first_chunk - record.started)
             if record.chunks > 1:
-                self._output_chunk.observe(labels, (record.last_chunk - record.first_chunk) / (record.chunks - 1))
+                self._output_chunk[labels].observe((record.last_chunk - record.first_chunk) / (record.chunks - 1))
         if record.usage is not None:
             self._settle_usage(record.usage, labels)
 
     def _settle_usage(self, usage: Usage, labels: Labels) -> None:
-        keys = self._token_keys.get(labels)
-        if keys is None:
-            keys = self._token_keys[labels] = _token_keys(labels)
-            self.present(TOKENS, *keys[:-2])
-        for key, count in zip(keys, usage, strict=False):
+        cells = self._usage_cells.get(labels)
+        if cells is None:
+            *_, provider, model = labels
+            sums = [self._tokens[provider, model, token_type] for token_type in TOKEN_TYPES]
+            observed = self._token_usage[(*labels, "input")], self._token_usage[(*labels, "output")]
+            cells = self._usage_cells[labels] = sums, *observed
+        sums, of_input, of_output = cells
+        if max(usage) > MAX_TOKENS:
+            usage = Usage(*(min(count, MAX_TOKENS) for count in usage))
+        for cell, count in zip(sums, usage, strict=True):
             if count:
-                self._tokens.add(key, min(count, MAX_TOKENS))
-        self._token_usage.observe(keys[-2], min(usage.input, MAX_TOKENS))
-        self._token_usage.observe(keys[-1], min(usage.output, MAX_TOKENS))
+                cell.add(count)
+        of_input.observe(usage.input)
+        of_output.observe(usage.output)
 
     def serving(self, provider: str) -> Level:
         """Return the gauge of requests this provider is serving, to be entered for one request's time."""
@@ -299,26 +226,37 @@ class Metrics:
         """Return the gauge of this provider's open streams, to be entered for one stream's time."""
         return self._streams_inflight.get(provider) or self._streams_inflight[NONE]
 
+    def connected(self, provider: str, seconds: float | None) -> None:
+        """Count a new connection to a configured provider by the time it took; None says that it could not be made."""
+        if seconds is None:
+            self._connect_failures[(provider,)].add()
+        else:
+            self._upstream_connect[(provider,)].observe(seconds)
+
+    def lagged(self, seconds: float) -> None:
+        """Count by how much a timer of the event loop was late."""
+        self._loop_lag[()].observe(seconds)
+
     def redis(self, operation: str, outcome: str, seconds: float) -> None:
         """Count one round trip to Redis; both words come from the code, never from a request."""
-        self._redis_operations.add((operation, outcome))
-        self._redis_seconds.observe((operation,), seconds)
+        self._redis_operations[operation, outcome].add()
+        self._redis_seconds[(operation,)].observe(seconds)
 
     def auth_failure(self, reason: str) -> None:
         """Count a request refused for its key; the reason is a word of the code's own."""
-        self._auth_failures.add((reason,))
+        self._auth_failures[(reason,)].add()
 
     def binding_dropped(self, number: int = 1) -> None:
         """Count bindings given up before Redis had them."""
-        self._bindings_dropped.add((), number)
+        self._bindings_dropped[()].add(number)
 
     def archive_dropped(self, number: int = 1) -> None:
         """Count responses given up before Redis had them."""
-        self._archive_dropped.add((), number)
+        self._archive_dropped[()].add(number)
 
     def watch(self, family: Family, read: Callable[[], Mapping[Labels, float]]) -> None:
-        """Read a gauge's values, by label values, whenever a snapshot is taken."""
-        self._gauges[family.name] = read
+        """Read a family's values, by label values, whenever a snapshot is taken; a counter's must only grow."""
+        self._watched[family.name] = read
 
     def snapshot(self) -> Iterator[bytes]:
         """Yield the cells' state in lines of JSON, a family each, so that a loop may turn between two.
@@ -326,19 +264,10 @@ class Metrics:
         Joined, they are what `Exposition.update` takes.
         """
         yield orjson.dumps(self._known_models, option=orjson.OPT_APPEND_NEWLINE)
-        for name, counter in self._counters.items():
-            yield _line(name, counter.cells)
-        for name, histogram in self._histograms.items():
-            yield _line(name, histogram.cells)
-        for name, read in self._gauges.items():
+        for name, cells in (self._counters | self._histograms).items():
+            yield _line(name, {labels: cell.state for labels, cell in cells.items()})
+        for name, read in self._watched.items():
             yield _line(name, read())
-
-
-def _token_keys(labels: Labels) -> list[Labels]:
-    """Make the label values of the counters, one a token type, then of the histograms of input and of output."""
-    _, _, provider, model = labels
-    counters: list[Labels] = [(provider, model, token_type) for token_type in TOKEN_TYPES]
-    return [*counters, (*labels, "input"), (*labels, "output")]
 
 
 def _levels(levels: Mapping[str, Level]) -> dict[Labels, float]:

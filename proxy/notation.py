@@ -114,20 +114,6 @@ def check_network(text: str) -> str:
         raise ValueError("must be a network, such as 10.1.0.0/16 or fd00::/8, without bits behind its prefix") from None
 
 
-def check_redis_url(text: str) -> str:
-    """Accept the schemes of a single Redis or Valkey server."""
-    parts = _split(text)
-    if "sentinel" in parts.scheme or "cluster" in parts.scheme:
-        raise ValueError("Sentinel and Cluster are not supported yet: name one server, redis://, rediss:// or unix://")
-    if not text.startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("must be a redis://, rediss:// or unix:// URL")
-    if parts.scheme == "unix" and not parts.path.startswith("/"):
-        raise ValueError("must name the socket's absolute path, as in unix:///run/valkey.sock")
-    if parts.scheme != "unix" and not parts.hostname:
-        raise ValueError("must name a host, as in redis://127.0.0.1:6379/0")
-    return text
-
-
 def is_loopback(host: str) -> bool:
     """Return whether only this machine can reach the address."""
     if host == "localhost":

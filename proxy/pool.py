@@ -23,6 +23,9 @@ READ_BUFFER = 16_384
 KEEP_ALIVE = 15.0
 """Seconds an idle connection is kept: shorter than any provider keeps it, so that few turn out stale."""
 
+OnConnect = Callable[[float | None], None]
+"""Told of every new connection how many seconds it took, None where it could not be made."""
+
 
 class Connection(PausingProtocol, ResponseHandler):
     """One connection to a provider."""
@@ -106,12 +109,13 @@ class Connection(PausingProtocol, ResponseHandler):
 class Pool:
     """The connections to one provider. `connect_timeout` is in seconds."""
 
-    def __init__(self, base: URL, connect_timeout: float) -> None:
+    def __init__(self, base: URL, connect_timeout: float, on_connect: OnConnect = lambda _seconds: None) -> None:
         loop = asyncio.get_running_loop()
         self._connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=30)
         self._connector._factory = functools.partial(Connection, loop)  # type: ignore[assignment]  # noqa: SLF001
         self._key = aiohttp.ClientRequest("POST", base, loop=loop)
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout, sock_connect=connect_timeout)
+        self._on_connect = on_connect
         self._idle: deque[Connection] = deque()
         self._leased: set[Connection] = set()
 
@@ -137,7 +141,7 @@ class Pool:
             else:
                 self._leased.add(connection)
                 return connection
-        lease = await self._connector.connect(self._key, [], self._timeout)
+        lease = await self._connect()
         made = lease.protocol
         if not isinstance(made, Connection):
             lease.close()
@@ -145,6 +149,16 @@ class Pool:
         made.lease = lease
         self._leased.add(made)
         return made
+
+    async def _connect(self) -> aiohttp.connector.Connection:
+        began = monotonic()
+        try:
+            lease = await self._connector.connect(self._key, [], self._timeout)
+        except Exception:
+            self._on_connect(None)
+            raise
+        self._on_connect(monotonic() - began)
+        return lease
 
     def give_back(self, connection: Connection, *, reusable: bool) -> None:
         """Keep a connection for the next exchange, or close it where either side did not reach its end."""

@@ -1,4 +1,4 @@
-"""Connections to Redis, over which groups of commands go in one write and their replies come back in order.
+"""A connection to a Redis server, over which groups of commands go in one write and their replies come back in order.
 
 redis-py makes the connection: URL, TLS, authentication, protocol version. Its transport is then taken over, because
 reading a reply through redis-py takes a timer and three coroutines, which cost more than the rest of a binding.
@@ -8,7 +8,6 @@ import asyncio
 import hashlib
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import hiredis
@@ -16,10 +15,13 @@ from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import InvalidResponse, ResponseError
+from redis.exceptions import InvalidResponse, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 Command = tuple[str | bytes | int, ...]
+
+FOREIGN = (RedisError, OSError)
+"""What asking Redis raises."""
 
 BOUND = b"b"
 """Prefix of the keys under which it is said whose an id is."""
@@ -62,8 +64,10 @@ class RedisLine(asyncio.Protocol):
         made = pool.make_connection()  # type: ignore[no-untyped-call]
         try:
             await made.connect()
-            writer: asyncio.StreamWriter = made._writer  # noqa: SLF001
-            return cls(writer, timeout)
+            return cls(made._writer, timeout)  # noqa: SLF001
+        except asyncio.CancelledError:
+            await made.disconnect(nowait=True)
+            raise
         finally:
             # It would warn that nobody closed it, and close what is ours now.
             made._reader = made._writer = None  # noqa: SLF001
@@ -147,39 +151,6 @@ class RedisLine(asyncio.Protocol):
             self._timer = None
 
 
-class RedisLink:
-    """One connection that is kept: made when it is first needed, and made anew where it turned out stale."""
-
-    def __init__(self, url: str, timeout: float) -> None:
-        self._url = url
-        self._timeout = timeout
-        self._line: RedisLine | None = None
-        self._connecting = asyncio.Lock()
-
-    async def ask(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands and return their replies, errors among them as `ResponseError` objects.
-
-        A connection lost meanwhile is replaced, once, and everything sent again: commands have to bear that.
-        Raises what redis-py and the system raise where Redis does not answer in time.
-        """
-        line = self._line
-        if line is not None and not line.closed:
-            with suppress(RedisConnectionError):
-                return await line.ask(commands)
-        return await (await self._connected()).ask(commands)
-
-    async def _connected(self) -> RedisLine:
-        async with self._connecting:
-            if self._line is None or self._line.closed:
-                self._line = await RedisLine.open(self._url, self._timeout)
-            return self._line
-
-    def close(self) -> None:
-        """Close the connection; whoever still waits is told."""
-        if self._line is not None:
-            self._line.close()
-
-
 def hashed_key(prefix: bytes, name: str) -> bytes:
     """Return a key that is as long as any other of its prefix, whatever it is the key of."""
     return prefix + hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()
@@ -188,6 +159,6 @@ def hashed_key(prefix: bytes, name: str) -> bytes:
 def checked(replies: list[Any]) -> list[Any]:
     """Return replies; raise the first error among them."""
     for reply in replies:
-        if isinstance(reply, ResponseError):
+        if isinstance(reply, Exception):
             raise reply
     return replies

@@ -126,6 +126,11 @@ class Router:
         targets = ((entry, self._target(entry)) for entry in caller.models)
         return any(entry == model if target is None else target == (provider, model) for entry, target in targets)
 
+    def reaches(self, caller: Caller, provider: str) -> bool:
+        """Tell whether there is a model that a caller may ask a provider for."""
+        targets = (None,) if caller.models is None else map(self._target, caller.models)
+        return caller.may_use(provider) and any(target is None or target[0] == provider for target in targets)
+
     def _check_model(self, caller: Caller, route: Route, model: str | None) -> None:
         if caller.models is None:
             return

@@ -20,7 +20,9 @@ from proxy.control import Assignment, spawn
 from proxy.embedded import Embedded, EmbeddedError
 from proxy.exposition import Exposition
 from proxy.fleet import Fleet, WorkerFailed
+from proxy.listening import let_in_the_last
 from proxy.logs import Log
+from proxy.notifier import Notifier
 
 BACKLOG = 1024
 COLLECT_TIMEOUT = 1.0
@@ -80,7 +82,7 @@ class Sandbox:
     async def start(self) -> None:
         """Start it and learn its base URL; raise `CannotStart` where it does not come up."""
         try:
-            self._process, reader, self._writer = await spawn("sandbox")
+            self._process, reader, self._writer = await spawn("proxy.sandbox")
             async with asyncio.timeout(SANDBOX_TIMEOUT):
                 self.url = (await reader.readline()).decode().strip()
         except BaseException as error:
@@ -121,6 +123,7 @@ class Supervisor:
         self._load = load
         self._data_dir = data_dir
         self._log = log
+        self._notifier = Notifier.find(os.environ, log)
         self._exposition = Exposition()
         self._numbers = count(1)
         self._resources = AsyncExitStack()
@@ -171,7 +174,9 @@ class Supervisor:
             self._changed.clear()
             if self._reload_asked:
                 self._reload_asked = False
-                await self._reload()
+                self._notifier.reloading()
+                successful = await self._reload()
+                self._notifier.ready("serving" if successful else "serving; the last reload was refused, see the log")
             if self._sandbox is not None and self._sandbox.gone and _needs_sandbox(self._config):
                 await self._restore_sandbox()
 
@@ -188,6 +193,7 @@ class Supervisor:
             workers=server.workers,
             pid=os.getpid(),
         )
+        self._notifier.ready("serving")
 
     async def _switch(self, config: Config) -> None:
         """Start workers with a configuration; once they serve, let the earlier ones finish."""
@@ -220,7 +226,7 @@ class Supervisor:
         self._drains[drain] = fleet
         drain.add_done_callback(self._drains.pop)
 
-    async def _reload(self) -> None:
+    async def _reload(self) -> bool:
         try:
             config = self._load()
             await self._switch(config)
@@ -235,8 +241,9 @@ class Supervisor:
             moved = [name for name in ADDRESS if getattr(self._bound, name) != getattr(config.server, name)]
             if moved:
                 self._log.event("restart_needed", settings=[f"server.{name}" for name in moved])
-            return
+            return True
         self._exposition.reload(successful=False)
+        return False
 
     async def _restore_sandbox(self) -> None:
         self._log.event("sandbox_died", replaced_in=SANDBOX_BACKOFF)
@@ -251,10 +258,12 @@ class Supervisor:
         """Drain every fleet, faster once hurried; then end what they used."""
         if self._fleet is not None:
             self._log.event("draining")
+            self._notifier.stopping()
             server = self._config.server
             await self._fleet.announce()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._hurry.wait(), server.pre_stop)
+            await let_in_the_last(self._listener)
             self._listener.close()
             self._retire(self._fleet, server.drain_timeout)
             await self._drained()

@@ -24,7 +24,7 @@ from proxy.errors import (
     UpstreamError,
 )
 from proxy.headers import render
-from proxy.pool import Connection, Pool
+from proxy.pool import Connection, OnConnect, Pool
 from proxy.providers.base import ForModel, Headers, Kind
 from proxy.tap import RawTap
 
@@ -146,6 +146,7 @@ class Upstream:
         limits: Limits,
         *,
         report: Report = lambda _message: None,
+        on_connect: OnConnect = lambda _seconds: None,
     ) -> None:
         self.name = name
         self.kind = kind
@@ -171,7 +172,7 @@ class Upstream:
         self._fixed_secrets = [secret.reveal() for secret in (config.api_key, *config.headers.values()) if secret]
         self._secrets: list[bytes] = []
         self._note_credentials([])
-        self._pool = Pool(base, config.timeouts.connect)
+        self._pool = Pool(base, config.timeouts.connect, on_connect)
         self._max_header_bytes = limits.max_header_bytes
 
     @property

@@ -1,11 +1,17 @@
-"""One worker process: the gateway itself, on an inherited listening socket, at the orders of its supervisor."""
+"""One worker process: the gateway itself, on an inherited listening socket, at the orders of its supervisor.
 
+The supervisor starts it as a module of its own, so that it loads nothing of the other commands.
+"""
+
+import argparse
 import asyncio
 import contextlib
 import gc
 import resource
 import signal
 import socket
+import sys
+from collections.abc import Sequence
 
 import uvloop
 
@@ -13,14 +19,19 @@ from proxy.app import App
 from proxy.control import Channel, Kind, parse_assignment, parse_drain
 
 
-def main(listen_fd: int, control_fd: int) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Serve until told to drain, until SIGTERM or until the supervisor is gone; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m proxy.worker", description="Only the supervisor starts this.")
+    parser.add_argument("--listen-fd", type=int, required=True)
+    parser.add_argument("--control-fd", type=int, required=True)
+    parser.add_argument("--slot", type=int, default=1)
+    arguments = parser.parse_args(argv)
     # Ctrl-C and a reload signal may reach every process of the service; what they mean here the supervisor says.
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     _lift_descriptor_limit()
-    with socket.socket(fileno=listen_fd) as listener:
-        uvloop.run(_work(listener, socket.socket(fileno=control_fd)))
+    with socket.socket(fileno=arguments.listen_fd) as listener:
+        uvloop.run(_work(listener, socket.socket(fileno=arguments.control_fd), arguments.slot))
     return 0
 
 
@@ -39,19 +50,19 @@ def tune_collector() -> None:
     gc.set_threshold(20_000, 50, 100)
 
 
-async def _work(listener: socket.socket, line: socket.socket) -> None:
+async def _work(listener: socket.socket, line: socket.socket, slot: int) -> None:
     channel = await Channel.open(line)
     try:
         order = await channel.receive()
         if order is not None:
-            await _run(order.payload, listener, channel)
+            await _run(order.payload, listener, channel, slot)
     finally:
         await channel.close()
 
 
-async def _run(assigned: bytes, listener: socket.socket, channel: Channel) -> None:
+async def _run(assigned: bytes, listener: socket.socket, channel: Channel, slot: int) -> None:
     assignment = parse_assignment(assigned)
-    app = App(assignment.config, redis_url=assignment.redis_url, sandbox_url=assignment.sandbox_url)
+    app = App(assignment.config, redis_url=assignment.redis_url, sandbox_url=assignment.sandbox_url, slot=slot)
     try:
         await app.start(listener)
         tune_collector()
@@ -106,3 +117,7 @@ class _Worker:
         self._app.announce_drain()
         await self._app.drain(seconds)
         self._drained.set()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,6 +1,7 @@
 """Fixtures every test may use: a real Valkey, a scripted provider, the official client, recorded traffic."""
 
 import asyncio
+import stat
 import tempfile
 from pathlib import Path
 
@@ -29,6 +30,15 @@ def short_path():
     """Give a directory whose name leaves room for a socket's: the system takes 107 bytes of it."""
     with tempfile.TemporaryDirectory(prefix="rp-") as directory:
         yield Path(directory)
+
+
+@pytest.fixture
+def public_path(short_path):
+    """Give a directory that every user of this machine may enter."""
+    short_path.chmod(0o755)
+    if not all(parent.stat().st_mode & stat.S_IXOTH for parent in short_path.resolve().parents):
+        pytest.skip("the directory of temporary files is not everyone's")
+    return short_path
 
 
 @pytest.fixture(scope="session")

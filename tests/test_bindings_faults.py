@@ -20,8 +20,9 @@ PATIENCE = 20.0
 
 @pytest.fixture(autouse=True)
 def probe_often(monkeypatch):
-    """Look for the server twenty times a second, so that a test need not wait for it."""
+    """Look for the server twenty times a second, and believe at once what it has not: no test need wait for it."""
     monkeypatch.setattr(proxy.redisqueue, "PROBE_INTERVAL", 0.05)
+    monkeypatch.setattr(proxy.redisqueue, "SETTLING", 0.0)
 
 
 def at_once(call):
@@ -95,7 +96,7 @@ async def test_bind_under_way_is_let_go_when_a_look_up_finds_the_server_hung_fir
     async with bindings(private_valkey, ack_timeout=ACK) as bound:
         private_valkey.hang()
         binding = await under_way(bound, bound.bind("resp_1", OURS))
-        bound._writes.fail(RedisTimeoutError("Late."))
+        bound._writes.fail(RedisTimeoutError("Late."), key_of("resp_1"))
         await within(binding)
         private_valkey.resume()
         await eventually(bound_to(private_valkey, "resp_1"))

@@ -5,7 +5,7 @@ from proxy.check import check
 KEY = "sk-gw-canary-0123456789"
 FILE = """
 server: {workers: 2}
-redis: {url: 'rediss://user:${SECRET}@redis.internal:6380/3?ssl_ca=x'}
+redis: {url: 'rediss://user:${SECRET}@redis.internal:6380/3?ssl_ca_certs=x'}
 keys:
   - {name: alice, tenant: team-a, key: ${ALICE}}
   - {name: bob, tenant: team-b, key_sha256: ${BOB}, providers: [main], models: [small]}
@@ -29,9 +29,9 @@ PROVIDER  KIND          BASE URL                                CREDENTIAL
 main      openai        https://api.openai.com/v1               api_key
 azure-eu  azure-openai  https://res.openai.azure.com/openai/v1  token_file {token_file}
 
-MODEL  PROVIDER  UPSTREAM MODEL
-small  main      gpt-4o-mini
-fast   azure-eu  deployment/x
+ALIAS  PROVIDER  UPSTREAM MODEL  KEYS
+small  main      gpt-4o-mini     all
+fast   azure-eu  deployment/x    alice
 
 KEY    TENANT  PROVIDERS  MODELS  DEFAULT
 alice  team-a  all        all     azure-eu
@@ -51,10 +51,9 @@ def environment(tmp_path):
 def run(tmp_path, environment):
     path = tmp_path / "gateway.yaml"
 
-    def run(text, mode=0o644, **extra):
+    def run(text, *, probe=False, strict=False, **extra):
         path.write_text(text)
-        path.chmod(mode)
-        report = check(path, environment | extra)
+        report = check(path, environment | extra, probe=probe, strict=strict)
         assert "canary" not in str(report)
         return report
 
@@ -129,17 +128,36 @@ def test_check_of_an_empty_environment_names_the_next_step():
     assert "responses-proxy demo" in report.errors
 
 
-def test_check_warns_of_a_model_whose_provider_the_key_may_not_use(run):
-    text = FILE.replace("models: [small]", "models: [small, fast, azure-eu/x, other/y]")
+def test_check_says_whose_keys_may_ask_for_an_alias(run):
+    keys = ", ".join(f"{{name: k{n}, tenant: t, key_sha256: {n:064x}, providers: [main]}}" for n in range(6))
+    text = FILE.replace("keys:", f"keys: [{keys}]\nx:").split("x:")
+    lines = run(text[0] + text[1][text[1].index("providers:\n") :]).output.splitlines()
+    assert "small  main      gpt-4o-mini     all" in lines
+    assert "fast   azure-eu  deployment/x    none" in lines
+    few = run(FILE.replace("providers: [main], models: [small]", "models: [x]")).output.splitlines()
+    assert "small  main      gpt-4o-mini     alice" in few
+
+
+def test_check_does_not_list_every_key_that_may_ask_for_an_alias(run):
+    keys = "".join(f"  - {{name: k{n}, tenant: t, key_sha256: {n:064x}, providers: [main]}}\n" for n in range(6))
+    lines = run(FILE.replace("providers:\n", f"{keys}providers:\n", 1).replace("models: [small]", "models: [x]")).output
+    assert "gpt-4o-mini     alice, k0, k1, k2, 3 more\n" in lines
+
+
+def test_check_prints_what_is_doubtful_as_warnings(run):
+    text = FILE.replace("key: ${ALICE}", "key: ${ALICE}, providers: [main]")
     assert warnings(run(text)) == [
-        "keys[1].models: bob may use fast, but not its provider azure-eu",
-        "keys[1].models: bob may use azure-eu/x, but not its provider azure-eu",
+        "providers.azure-eu: no key can reach it",
+        "models.fast: no key may use its provider azure-eu",
     ]
 
 
-def test_check_warns_of_an_alias_that_no_key_may_use(run):
-    text = FILE.replace("key: ${ALICE}", "key: ${ALICE}, providers: [main]")
-    assert warnings(run(text)) == ["models.fast: no key may use its provider azure-eu"]
+def test_strict_check_fails_where_something_is_doubtful(run, tmp_path):
+    assert run(FILE, strict=True).status == 0
+    doubtful = run(FILE, strict=True, TOKEN_FILE=str(tmp_path / "later"))
+    assert doubtful.status == 1
+    assert "warning: providers.azure-eu.token_file: there is no such file yet\n" in doubtful.output
+    assert run("providers: {}", strict=True).status == 2
 
 
 def test_check_warns_of_a_token_file_that_is_not_there(run, tmp_path):
@@ -148,25 +166,38 @@ def test_check_warns_of_a_token_file_that_is_not_there(run, tmp_path):
     ]
 
 
-LITERAL = f"""
-redis: {{url: 'redis://:canary@h'}}
-keys: [{{name: a, tenant: t, key: {KEY}}}, {{name: b, tenant: t, key_sha256: {"0" * 64}}}]
-providers:
-  p: {{kind: openai, api_key: sk-canary, headers: {{Authorization: canary, x-team: t}}}}
-  q: {{kind: openai, api_key: '${{SECRET}}'}}
-"""
+def test_check_warns_of_a_file_everyone_can_read(public_path):
+    path = public_path / "gateway.yaml"
+    path.write_text("providers: {p: {kind: openai, api_key: sk-canary}}")
+    path.chmod(0o644)
+    (warning,) = warnings(check(path, {}))
+    assert warning.startswith(f"{path} can be read by every user of this machine and holds providers.p.api_key: ")
+    assert "canary" not in warning
 
 
-def test_check_warns_of_credentials_written_in_a_file_everyone_can_read(run, tmp_path):
-    (warning,) = warnings(run(LITERAL))
-    assert warning.startswith(f"{tmp_path / 'gateway.yaml'} can be read by every user of this machine and holds ")
-    assert "redis.url, keys[0].key, providers.p.api_key, providers.p.headers.Authorization: write" in warning
+def test_check_probes_where_it_is_asked_to(run, valkey):
+    text = f"redis: {{url: '{valkey.url}'}}\nproviders: {{p: {{kind: sandbox}}}}"
+    assert "PROBE" not in run(text).output
+    report = run(text, probe=True, strict=True)
+    table = report.output[report.output.index("PROBE") :].splitlines()
+    assert [line.split()[:2] for line in table[:3]] == [["PROBE", "RESULT"], ["p", "ok"], ["redis", "ok"]]
+    assert report.status == 0
 
 
-def test_check_does_not_warn_of_a_redis_url_without_a_password(run):
-    (warning,) = warnings(run(LITERAL.replace(":canary@", "")))
-    assert "redis.url" not in warning
+def test_check_fails_for_what_cannot_be_reached_only_where_it_is_strict(run):
+    text = "redis: {url: 'redis://:${SECRET}@127.0.0.1:1'}\nproviders: {p: {kind: sandbox}}"
+    assert "redis  FAIL" in run(text, probe=True).output
+    assert [run(text, probe=True, strict=strict).status for strict in (False, True)] == [0, 1]
 
 
-def test_check_does_not_warn_of_credentials_in_a_file_of_the_owner(run):
-    assert warnings(run(LITERAL, mode=0o600)) == []
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis+sentinel://u:canary@a:1,b/main?sentinel_password=canary", "redis+sentinel://a:1,b:26379/main"),
+        ("rediss+cluster://:canary@a,b:7?ssl_ca_certs=canary", "rediss+cluster://a:6379,b:7"),
+        ("unix://:canary@/run/valkey.sock?db=1", "unix:///run/valkey.sock"),
+    ],
+)
+def test_check_shows_where_redis_is_and_no_password(run, url, shown):
+    report = run(f"providers: {{p: {{kind: openai, api_key: k}}}}\nredis: {{url: '{url}'}}\n")
+    assert f"bindings     {shown}, kept" in report.output

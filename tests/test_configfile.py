@@ -184,3 +184,10 @@ def test_any_tree_is_read_or_refused_with_config_error(value):
 def test_any_text_is_read_or_refused_with_config_error(text):
     document, found = outcome(text)
     assert isinstance(document.data, dict) if document else found
+
+
+def test_document_names_the_files_its_values_came_from(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("value")
+    document = read_document(f"a: {{b: ${{file:{secret}}}, c: [x, 'y ${{file:{secret}}}']}}\nd: ${{NAME}}", ENVIRONMENT)
+    assert document.files == (("a.b", str(secret)), ("a.c[1]", str(secret)))

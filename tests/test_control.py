@@ -127,7 +127,7 @@ async def test_spawn_starts_this_package_whatever_is_in_the_current_directory(tm
     for name in ("__init__.py", "__main__.py"):
         (decoy / name).write_text("raise SystemExit(3)")
     monkeypatch.chdir(tmp_path)
-    process, reader, writer = await spawn("sandbox")
+    process, reader, writer = await spawn("proxy.sandbox")
     try:
         assert (await reader.readline()).startswith(b"http://127.0.0.1:")
         assert os.getsid(process.pid) == process.pid, "the terminal's Ctrl-C would reach it"

@@ -2,6 +2,7 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import stat
 import sys
 import textwrap
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from proxy.embedded import DataDirInUse, Embedded, EmbeddedError, EmbeddedUnavailable, find_server
+from proxy.embedded import DataDirInUse, Embedded, EmbeddedError, EmbeddedUnavailable, find_server, running_url
 from proxy.logs import Log
 
 
@@ -93,6 +94,34 @@ async def test_embedded_answers_on_the_same_url_after_its_server_was_killed(tmp_
     finally:
         await embedded.stop()
     assert embedded.pid is None
+
+
+@pytest.mark.parametrize("name", ["data", "x" * 120])
+async def test_running_server_is_found_by_its_data_directory(name, tmp_path, journal):
+    data = tmp_path / name
+    async with Embedded(data, journal.log) as url:
+        assert running_url(data) == url
+    with pytest.raises(EmbeddedError, match="no gateway runs on the data directory"):
+        running_url(data)
+    async with Embedded(data, journal.log) as again:
+        assert running_url(data) == again
+
+
+def test_server_that_left_its_socket_behind_is_not_running(short_path):
+    with socket.socket(socket.AF_UNIX) as abandoned:
+        abandoned.bind(str(short_path / "valkey.sock"))
+    with pytest.raises(EmbeddedError, match="no gateway runs on the data directory"):
+        running_url(short_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may open every socket")
+def test_server_of_another_user_is_told(short_path):
+    with socket.socket(socket.AF_UNIX) as foreign:
+        foreign.bind(str(short_path / "valkey.sock"))
+        foreign.listen()
+        (short_path / "valkey.sock").chmod(0)
+        with pytest.raises(EmbeddedError, match="cannot be opened: Permission denied"):
+            running_url(short_path)
 
 
 async def test_embedded_finds_a_short_place_for_its_socket_when_the_path_is_long(tmp_path, journal):

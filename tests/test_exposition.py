@@ -12,7 +12,15 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from proxy import __version__
 from proxy.exposition import Exposition
-from proxy.metrics import BINDING_QUEUE, ENDS, UPSTREAM_CONNECTIONS, Metrics
+from proxy.families import (
+    BINDING_QUEUE,
+    CLIENT_CONNECTIONS,
+    CPU_SECONDS,
+    PROCESS_GAUGES,
+    REDIS_STATE,
+    UPSTREAM_CONNECTIONS,
+)
+from proxy.metrics import ENDS, Metrics
 from proxy.record import Record
 from proxy.usage import Usage
 
@@ -36,10 +44,22 @@ FAMILIES = {
     "responses_proxy_archive_dropped_total": ("counter", set()),
     "responses_proxy_auth_failures_total": ("counter", {"reason"}),
     "responses_proxy_upstream_connections": ("gauge", {"provider", "state"}),
+    "responses_proxy_upstream_connect_seconds": ("histogram", {"provider"}),
+    "responses_proxy_upstream_connect_failures_total": ("counter", {"provider"}),
+    "responses_proxy_upstream_retries_total": ("counter", {"provider"}),
+    "responses_proxy_client_connections": ("gauge", set()),
+    "responses_proxy_redis_state": ("gauge", {"store", "state"}),
+    "responses_proxy_event_loop_lag_seconds": ("histogram", set()),
+    "responses_proxy_resident_memory_bytes": ("gauge", {"process"}),
+    "responses_proxy_open_fds": ("gauge", {"process"}),
+    "responses_proxy_max_fds": ("gauge", {"process"}),
+    "responses_proxy_cpu_seconds_total": ("counter", {"process"}),
     "responses_proxy_workers": ("gauge", set()),
     "responses_proxy_worker_restarts_total": ("counter", set()),
     "responses_proxy_draining": ("gauge", set()),
     "responses_proxy_config_last_reload_successful": ("gauge", set()),
+    "responses_proxy_config_last_reload_success_timestamp_seconds": ("gauge", set()),
+    "responses_proxy_start_time_seconds": ("gauge", set()),
     "responses_proxy_build_info": ("gauge", {"version", "python", "aiohttp"}),
 }
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -81,6 +101,11 @@ def busy_worker():
     metrics.auth_failure("missing")
     metrics.watch(BINDING_QUEUE, lambda: {(): 2})
     metrics.watch(UPSTREAM_CONNECTIONS, lambda: {("main", "idle"): 3})
+    metrics.watch(REDIS_STATE, lambda: {("bindings", "up"): True, ("bindings", "down"): False})
+    metrics.watch(CLIENT_CONNECTIONS, lambda: {(): 5})
+    metrics.watch(CPU_SECONDS, lambda: {("worker",): 1_500_000_000})
+    for family in PROCESS_GAUGES:
+        metrics.watch(family, lambda: {("worker-1",): 7})
     return metrics
 
 
@@ -92,6 +117,11 @@ def samples(exposition):
         for family in parse_text(body.decode())
         for sample in family.samples
     }
+
+
+def workers_samples(exposition):
+    """Return the samples but for the supervisor's own use of its host, which never stands still."""
+    return {key: value for key, value in samples(exposition).items() if ("process", "supervisor") not in key[1]}
 
 
 def value(exposition, name, **labels):
@@ -112,10 +142,10 @@ def test_render_shows_exactly_the_families_with_their_labels():
 
 
 def test_render_shows_every_family_without_labels_at_zero_when_no_worker_reported():
-    exposition = Exposition()
-    for name, (_, labels) in FAMILIES.items():
+    exposition = Exposition(clock=lambda: 0.0)
+    for name, (kind, labels) in FAMILIES.items():
         if not labels and name != "responses_proxy_config_last_reload_successful":
-            assert value(exposition, name) == 0
+            assert value(exposition, f"{name}_count" if kind == "histogram" else name) == 0
 
 
 def test_render_answers_openmetrics_when_it_is_accepted():
@@ -179,12 +209,14 @@ def test_update_refuses_a_snapshot_that_is_not_whole_and_keeps_the_one_before_it
     exposition = Exposition()
     whole = taken(busy_worker())
     exposition.update(1, whole)
-    before = samples(exposition)
+    before = workers_samples(exposition)
     with pytest.raises(ValueError, match=r"unexpected|not enough"):
         exposition.update(1, whole[: int(len(whole) * kept)])
-    with pytest.raises(ValueError, match="lacks responses_proxy_upstream_connections"):
+    with pytest.raises(ValueError, match=r"of this version: responses_proxy_cpu_seconds_total$"):
         exposition.update(1, b"\n".join(whole.splitlines()[:-1]))
-    assert samples(exposition) == before
+    with pytest.raises(ValueError, match=r"of this version: responses_proxy_later_total$"):
+        exposition.update(1, whole + b'["responses_proxy_later_total", []]')
+    assert workers_samples(exposition) == before
 
 
 def test_retire_keeps_counters_and_drops_gauges():
@@ -194,14 +226,16 @@ def test_retire_keeps_counters_and_drops_gauges():
     assert value(exposition, "responses_proxy_auth_failures_total", reason="missing") == 1
     assert value(exposition, "responses_proxy_redis_seconds_count", operation="bind") == 1
     assert value(exposition, "responses_proxy_binding_queue") == 0
-    assert not [name for name, _ in samples(exposition) if name == "responses_proxy_upstream_connections"]
+    assert value(exposition, "responses_proxy_client_connections") == 0
+    gone = {"responses_proxy_upstream_connections", "responses_proxy_redis_state"}
+    assert not gone & {name for name, _ in samples(exposition)}
 
 
 def test_retire_of_a_worker_that_never_reported_changes_nothing():
     exposition = Exposition()
-    before = samples(exposition)
+    before = workers_samples(exposition)
     exposition.retire(99)
-    assert samples(exposition) == before
+    assert workers_samples(exposition) == before
 
 
 def test_supervisor_families_say_what_they_are_told():

@@ -52,8 +52,14 @@ class Host:
     def events(self, name):
         return [line for line in map(orjson.loads, self._lines) if line["event"] == name]
 
-    def metric(self, name):
-        return total(self.exposition.render("")[0].decode(), name)
+    def metric(self, name, **labels):
+        return total(self.exposition.render("")[0].decode(), name, **labels)
+
+    async def slots(self, fleet):
+        """Return which workers the exposition shows, by the slots they are in."""
+        await asyncio.gather(*(worker.collect() for worker in fleet.workers))
+        shown = [f"worker-{slot}" for slot in range(9)]
+        return [name for name in shown if self.metric("responses_proxy_open_fds", process=name)]
 
     async def serves(self):
         return (await fetch(self.port, "GET", "/v1/models", headers=HEADERS)).status == 200
@@ -84,6 +90,7 @@ async def test_fleet_starts_replaces_and_drains_its_workers(host, upstream, valk
     await eventually(lambda: sum(worker.ready for worker in fleet.workers) == 2)
     now = {worker.number: worker.pid for worker in fleet.workers}
     assert set(now) == {2, 3}, "the replacement has a number of its own"
+    assert await host.slots(fleet) == ["worker-1", "worker-2"], "and the slot of the one it replaces"
     assert host.metric("responses_proxy_worker_restarts_total") == 1
     await fleet.drain(30)
     assert not fleet.ready
@@ -131,9 +138,9 @@ async def test_fleet_fails_to_start_and_leaves_nothing_behind_when_a_worker_ends
     fleet = host.fleet(config(upstream, server={"workers": 2}), "no-such-scheme://")
     with pytest.raises(WorkerFailed, match=r"before it was ready \(exit status 1\)"):
         await fleet.start()
-    assert "ValueError: Redis URL" in capfd.readouterr().err, "what it wrote tells why"
+    assert "ValueError: must be a redis://" in capfd.readouterr().err, "what it wrote tells why"
     assert not fleet.workers
-    assert not alive(child.pid for child in psutil.Process().children() if "worker" in child.cmdline())
+    assert not alive(child.pid for child in psutil.Process().children() if "proxy.worker" in child.cmdline())
 
 
 async def test_fleet_fails_to_start_when_a_worker_is_not_ready_in_time(host, upstream, valkey, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 
 from proxy.archive import key_of
 from proxy.bindings import key_of as binding_key
-from proxy.metrics import TOKENS
+from proxy.families import TOKENS
 from tests.rig import wire
 from tests.rig.archive import TENANT, response_of
 from tests.rig.client import connect, split_events

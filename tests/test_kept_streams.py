@@ -5,8 +5,8 @@ import pytest
 from proxy.archive import key_of
 from proxy.compression import pack
 from proxy.dialects.replay import after, render_replay
+from proxy.families import STREAM_ENDS
 from proxy.kept import PIECE_BYTES
-from proxy.metrics import STREAM_ENDS
 from tests.dialects.oracle import read_events
 from tests.rig.archive import TENANT, response_of
 from tests.rig.client import connect, split_events

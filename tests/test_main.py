@@ -93,6 +93,16 @@ def test_check_prints_the_routes(file, capsys):
     assert printed.err == ""
 
 
+def test_check_fails_for_a_doubt_where_it_is_strict(file, tmp_path):
+    path = file(f"{PROVIDER}fetch: {{ca_file: {tmp_path}/absent.pem}}")
+    assert [main(["check", "--config", path, *strict]) for strict in ([], ["--strict"])] == [0, 1]
+
+
+def test_mistakes_in_the_file_end_a_look_at_the_bindings_with_status_2(file, capsys):
+    assert main(["bindings", "stats", "--config", file("providers: [")]) == 2
+    assert "line 1, column 13: not valid YAML: " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "name"), [(["--tenant", "no"], "no"), (["--tenant", "team-a", "--name", "1"], "1")]
 )
@@ -116,7 +126,16 @@ def test_new_key_is_refused_for_a_tenant_that_is_not_a_name(capsys):
 
 @pytest.mark.parametrize(
     "argv",
-    [[], ["sevre"], ["keys"], ["keys", "new"], ["serve", "--prot", "1"], ["worker"], ["sandbox", "--control-fd", "x"]],
+    [
+        [],
+        ["sevre"],
+        ["keys"],
+        ["keys", "new"],
+        ["bindings"],
+        ["bindings", "show"],
+        ["bindings", "forget", "--json"],
+        ["serve", "--prot", "1"],
+    ],
 )
 def test_misused_command_line_shows_the_usage(argv, capsys):
     with pytest.raises(SystemExit) as caught:
@@ -129,7 +148,8 @@ def test_help_lists_what_a_user_runs_and_nothing_else(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["--help"])
     assert caught.value.code == 0
-    assert re.findall(r"^    (\w+)", capsys.readouterr().out, re.MULTILINE) == ["serve", "check", "keys", "demo"]
+    commands = re.findall(r"^    (\w+)", capsys.readouterr().out, re.MULTILINE)
+    assert commands == ["serve", "check", "bindings", "keys", "doctor", "demo"]
 
 
 def test_data_directory_follows_the_xdg_specification(monkeypatch):

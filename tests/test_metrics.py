@@ -2,12 +2,12 @@ import orjson
 import pytest
 
 from proxy import metrics as declared
-from proxy.metrics import (
+from proxy.families import (
     AUTH_FAILURES,
     BINDING_QUEUE,
     BINDINGS_DROPPED,
     DURATION,
-    DURATION_BUCKETS,
+    EVENT_LOOP_LAG,
     FIRST_CHUNK,
     INFLIGHT_REQUESTS,
     INFLIGHT_STREAMS,
@@ -20,10 +20,12 @@ from proxy.metrics import (
     TOKEN_BUCKETS,
     TOKEN_USAGE,
     TOKENS,
+    UPSTREAM_CONNECT,
+    UPSTREAM_CONNECT_FAILURES,
     UPSTREAM_CONNECTIONS,
-    Metrics,
-    Vocabulary,
+    UPSTREAM_RETRIES,
 )
+from proxy.metrics import Metrics, Vocabulary
 from proxy.record import ENDS, Record
 from proxy.usage import Usage
 
@@ -235,6 +237,30 @@ def test_redis_counts_and_times_each_operation():
     assert observed(metrics, REDIS_SECONDS, ("bind",))[0] == [0.00025, 0.25]
 
 
+def test_connections_are_timed_and_those_that_could_not_be_made_are_counted():
+    metrics = make()
+    metrics.connected("main", 0.03)
+    metrics.connected("spare", None)
+    assert observed(metrics, UPSTREAM_CONNECT, ("main",)) == ([0.05], 0.03)
+    assert observed(metrics, UPSTREAM_CONNECT, ("spare",)) == ([], 0)
+    assert read(metrics, UPSTREAM_CONNECT_FAILURES) == {("main",): 0, ("spare",): 1}
+
+
+def test_settle_counts_a_request_that_was_sent_again():
+    metrics = make()
+    metrics.settle(exchange())
+    metrics.settle(exchange(retried=True))
+    assert read(metrics, UPSTREAM_RETRIES) == {("main",): 1, ("spare",): 0}
+    assert read(metrics, REQUESTS) == {("create", "main", "200"): 2}
+
+
+def test_lag_of_the_loop_is_observed():
+    metrics = make()
+    metrics.lagged(0.0)
+    metrics.lagged(0.2)
+    assert observed(metrics, EVENT_LOOP_LAG, ()) == ([0.001, 0.25], 0.2)
+
+
 def test_watched_gauges_are_read_when_the_snapshot_is_taken():
     metrics = make()
     queue = [1, 2, 3]
@@ -250,6 +276,9 @@ def test_series_with_known_labels_are_there_from_the_start():
     metrics = make()
     assert read(metrics, STREAM_ENDS) == {(name, end): 0 for name in ("main", "spare", "none") for end in ENDS}
     assert ("create",) in read(metrics, OVERHEAD)
+    for family in (UPSTREAM_CONNECT, UPSTREAM_CONNECT_FAILURES, UPSTREAM_RETRIES):
+        assert list(read(metrics, family)) == [("main",), ("spare",)]
+    assert observed(metrics, EVENT_LOOP_LAG, ()) == ([], 0)
     metrics.auth_failure("missing")
     metrics.present(AUTH_FAILURES, ("missing",), ("unknown",))
     metrics.present(REDIS_SECONDS, ("bind",))
@@ -262,11 +291,3 @@ def test_binding_dropped_counts_one_or_many():
     metrics.binding_dropped()
     metrics.binding_dropped(41)
     assert read(metrics, BINDINGS_DROPPED) == {(): 42}
-
-
-def test_buckets_are_opentelemetrys_with_durations_doubled_on():
-    assert DURATION_BUCKETS[:3] == (0.01, 0.02, 0.04)
-    assert DURATION_BUCKETS[13:] == (81.92, 163.84, 327.68, 655.36, 1310.72)
-    assert TOKEN_BUCKETS[:3] == (1, 4, 16)
-    assert TOKEN_BUCKETS[-1] == 67_108_864
-    assert len(TOKEN_BUCKETS) == 14

@@ -25,9 +25,6 @@ from proxy import notation
         (notation.check_network, "10.1.0.0/16", "10.1.0.0/16"),
         (notation.check_network, "127.0.0.1", "127.0.0.1/32"),
         (notation.check_network, "FD00::/8", "fd00::/8"),
-        (notation.check_redis_url, "redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
-        (notation.check_redis_url, "rediss://user:pass@host", "rediss://user:pass@host"),
-        (notation.check_redis_url, "unix:///run/valkey.sock?db=1", "unix:///run/valkey.sock?db=1"),
     ],
 )
 def test_setting_is_returned_in_its_normal_form(check, text, normal):
@@ -83,26 +80,6 @@ def test_base_url_is_refused_without_being_repeated(url, message):
     with pytest.raises(ValueError, match=message) as caught:
         notation.check_base_url(url)
     assert "canary" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("url", "message"),
-    [
-        ("redis+sentinel://h:26379/mymaster", "not supported yet"),
-        ("sentinel://h", "not supported yet"),
-        ("rediss+cluster://h", "not supported yet"),
-        ("http://h", "must be a redis"),
-        ("h:6379", "must be a redis"),
-        ("", "must be a redis"),
-        ("redis:/h", "must be a redis"),
-        ("redis://", "must name a host"),
-        ("unix://relative.sock", "absolute path"),
-        ("redis://:can#ary@h", "cannot be read"),
-    ],
-)
-def test_redis_url_is_refused(url, message):
-    with pytest.raises(ValueError, match=message):
-        notation.check_redis_url(url)
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.9.1", "::1"])

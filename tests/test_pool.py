@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 from yarl import URL
 
@@ -7,8 +9,14 @@ from tests.rig.eventually import eventually
 
 
 @pytest.fixture
-async def pool(upstream):
-    pool = Pool(URL(upstream.url), 1.0)
+def told():
+    """Collect what is told of new connections."""
+    return []
+
+
+@pytest.fixture
+async def pool(upstream, told):
+    pool = Pool(URL(upstream.url), 1.0, told.append)
     yield pool
     await pool.close()
 
@@ -18,6 +26,25 @@ async def test_connection_given_back_is_used_again(pool, upstream):
     pool.give_back(first, reusable=True)
     assert await pool.take() is first
     assert upstream.connections == 1
+
+
+async def test_new_connection_is_told_of_with_its_time_and_one_used_again_is_not(pool, told):
+    first = await pool.take()
+    assert len(told) == 1
+    assert 0 < told[0] < 1.0
+    pool.give_back(first, reusable=True)
+    await pool.take()
+    assert len(told) == 1
+
+
+async def test_connection_given_up_while_it_is_made_is_neither_made_nor_failed(pool, told):
+    """It is the client that left, not the provider that refused."""
+    taking = asyncio.create_task(pool.take())
+    await asyncio.sleep(0)
+    taking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await taking
+    assert told == []
 
 
 async def test_connection_used_last_is_taken_first(pool):
@@ -72,10 +99,11 @@ async def test_counts_follow_leases(pool):
     assert (pool.active, pool.idle) == (0, 0)
 
 
-async def test_nothing_is_counted_when_no_connection_can_be_made(pool, upstream):
+async def test_nothing_is_counted_when_no_connection_can_be_made(pool, upstream, told):
     await upstream.refuse()
     with pytest.raises(OSError, match="connect"):
         await pool.take()
+    assert told == [None]
     assert (pool.active, pool.idle) == (0, 0)
 
 

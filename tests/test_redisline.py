@@ -8,7 +8,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from proxy.redisline import RedisLine, RedisLink, checked
+from proxy.redisline import RedisLine, checked
 from tests.rig.eventually import eventually, standstill
 
 PATIENCE = 5.0
@@ -190,50 +190,10 @@ async def test_large_value_that_nobody_takes_ends_the_connection(private_valkey)
         private_valkey.resume()
 
 
-# A connection that is kept
-
-
-@contextlib.asynccontextmanager
-async def link_to(server):
-    link = RedisLink(server.url, PATIENCE)
-    try:
-        yield link
-    finally:
-        link.close()
-
-
-async def test_link_connects_once_however_many_ask(private_valkey):
-    before = private_valkey.clients()
-    async with link_to(private_valkey) as link:
-        answers = await asyncio.gather(*(link.ask([("ECHO", str(number))]) for number in range(20)))
-        assert answers == [[str(number).encode()] for number in range(20)]
-        assert private_valkey.clients() == before + 1
-    await eventually(lambda: private_valkey.clients() == before)
-
-
-async def test_link_replaces_a_connection_that_turns_out_stale(private_valkey):
-    async with link_to(private_valkey) as link:
-        await link.ask([("PING",)])
-        private_valkey.stop()
-        private_valkey.start()
-        assert await link.ask([("PING",)]) == [b"PONG"]
-
-
-async def test_link_raises_where_there_is_no_server(private_valkey):
-    async with link_to(private_valkey) as link:
-        private_valkey.stop()
-        with pytest.raises((RedisConnectionError, OSError)):
-            await link.ask([("PING",)])
-
-
-async def test_link_leaves_errors_among_replies_to_its_user(valkey):
-    async with link_to(valkey) as link:
-        replies = await link.ask([("PING",), ("NONSENSE",)])
-        with pytest.raises(ResponseError):
-            checked(replies)
-        assert checked(replies[:1]) == [b"PONG"]
-
-
-async def test_link_that_was_never_used_closes(valkey):
-    async with link_to(valkey):
-        pass
+def test_first_error_among_replies_is_raised():
+    error = ResponseError("no")
+    with pytest.raises(ResponseError):
+        checked([b"a", error, b"b"])
+    with pytest.raises(ConnectionRefusedError):
+        checked([ConnectionRefusedError()])
+    assert checked([b"a", None, 1]) == [b"a", None, 1]

@@ -1,85 +1,20 @@
 """What waits to be written, by weight: in batches, replaced, withdrawn, given up. Its users' tests hold the rest."""
 
 import asyncio
-import contextlib
-import time
 
-import orjson
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 import proxy.redisqueue
-from proxy.logs import Log
-from proxy.metrics import Metrics
-from proxy.redisqueue import DOWN, READ_ONLY, UP, Names, RedisQueue, Write, state_after
-from tests.rig.eventually import eventually
-
-PATIENCE = 20.0
+from proxy.redisqueue import DOWN, READ_ONLY, UP, Write, state_after
+from tests.rig.redisqueue import running, taken
 
 
 @pytest.fixture(autouse=True)
 def probe_often(monkeypatch):
     monkeypatch.setattr(proxy.redisqueue, "PROBE_INTERVAL", 0.01)
-
-
-class Store:
-    """What a queue writes to: takes batches, holds them up or fails as it is told."""
-
-    def __init__(self, **settings):
-        self.batches = []
-        self.held = {}
-        self.fault = None
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.dropped = 0
-        self.written = []
-        log = Log(self.written.append, time.time)
-        self.queue = RedisQueue(
-            self.send,
-            names=Names("keep", "store_state", "store_lost"),
-            dropped=self.drop,
-            metrics=Metrics(providers=[], models=[]),
-            log=log,
-            clock=time.monotonic,
-            **{"limit": 100, "batch": 10, **settings},
-        )
-
-    async def send(self, batch):
-        await self.gate.wait()
-        if self.fault is not None:
-            raise self.fault
-        if batch:
-            self.batches.append(list(batch))
-        self.held.update((key, write.value) for key, write in batch.items())
-        return [write.value != "refused" for write in batch.values()]
-
-    def drop(self, number):
-        self.dropped += number
-
-    def events(self, name):
-        lines = [orjson.loads(line) for line in b"".join(self.written).splitlines()]
-        return [line for line in lines if line["event"] == name]
-
-
-@contextlib.asynccontextmanager
-async def running(**settings):
-    store = Store(**settings)
-    await store.queue.commit()
-    writing = asyncio.create_task(store.queue.run())
-    try:
-        async with asyncio.timeout(PATIENCE):
-            yield store
-    finally:
-        store.gate.set()
-        store.queue.stop()
-        await writing
-
-
-async def taken(store):
-    """Wait until nothing waits, though something may be under way."""
-    await eventually(lambda: not len(store.queue))
 
 
 @pytest.mark.parametrize(
@@ -197,7 +132,7 @@ async def test_change_of_state_is_told_once_each_way():
     async with running() as store:
         store.fault = RedisConnectionError("gone")
         await store.queue.put(b"a", "x")
-        store.queue.fail(RedisConnectionError())
+        store.queue.fail(RedisConnectionError(), b"a")
         store.fault = None
         await taken(store)
         await store.queue.put(b"b", "x")
@@ -211,7 +146,7 @@ async def test_whoever_waits_is_let_go_when_a_reader_finds_the_server_away():
         under_way = store.queue.put(b"a", "x")
         await taken(store)
         waiting = store.queue.put(b"b", "x")
-        store.queue.fail(RedisTimeoutError())
+        store.queue.fail(RedisTimeoutError(), b"a")
         assert await asyncio.gather(under_way, waiting) == [True, True]
     assert store.held == {b"a": "x", b"b": "x"}
 

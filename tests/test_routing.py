@@ -257,3 +257,18 @@ def stands_for(entry, provider, model):
     if entry.partition("/")[0] in NAMES and entry.partition("/")[2]:
         return entry == f"{provider}/{model}"
     return entry == model
+
+
+@pytest.mark.parametrize(
+    ("providers", "models", "reached"),
+    [
+        (None, None, ["main", "eu", "router"]),
+        (["eu"], None, ["eu"]),
+        (None, ["fast", "main/x"], ["main", "eu"]),
+        (["main"], ["fast"], []),
+        (["main", "eu"], ["someone/model"], ["main", "eu"]),
+    ],
+)
+def test_caller_reaches_the_providers_of_the_models_it_may_use(providers, models, reached):
+    router = make()
+    assert [name for name in NAMES if router.reaches(caller(providers, models), name)] == reached

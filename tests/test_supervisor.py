@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import orjson
 import psutil
@@ -21,6 +22,7 @@ from tests.rig.wire import new_id, response_object, stream_events
 
 CREATE = {"model": "main/gpt-4o-mini", "input": "Hello"}
 HEADERS = bearer(ALICE_KEY)
+PROCESSES = ("supervisor", "worker")
 
 
 class Service(Command):
@@ -36,7 +38,8 @@ class Service(Command):
             process = subprocess.Popen(  # noqa: S603 - our own interpreter
                 [*line, "--data-dir", str(place / "data")], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
             )
-        super().__init__(process, self._ports["port"], self._ports["admin_port"], written)
+        super().__init__(process, self._ports["port"], self._ports["admin_port"], place)
+        self._written = written
 
     def write(self, content):
         server = {**self._ports, **content.get("server", {})}
@@ -112,17 +115,32 @@ async def refuses(port):
         return False
 
 
+async def test_supervisor_tells_of_its_own_process_beside_its_workers(service):
+    itself = psutil.Process(service.pid)
+    started = await service.metric("responses_proxy_start_time_seconds")
+    assert itself.create_time() - 1 < started < time.time()
+    assert await service.metric("responses_proxy_config_last_reload_success_timestamp_seconds") == started
+    used = {name: await service.metric("responses_proxy_cpu_seconds_total", process=name) for name in PROCESSES}
+    for process, shown in ((itself, "supervisor"), (psutil.Process(*service.children("proxy.worker")), "worker-1")):
+        resident = await service.metric("responses_proxy_resident_memory_bytes", process=shown)
+        assert resident == pytest.approx(process.memory_info().rss, rel=0.1)
+        assert await service.metric("responses_proxy_max_fds", process=shown) == process.rlimit(psutil.RLIMIT_NOFILE)[0]
+        times, name = process.cpu_times(), shown.partition("-")[0]
+        assert used[name] == pytest.approx(times.user + times.system, abs=0.3)
+
+
 async def test_supervisor_replaces_a_killed_worker_without_losing_a_request_or_a_count(service):
     assert (await service.create()).status == 200
     assert await service.metric("responses_proxy_requests_total", operation="create") == 1
     assert await service.metric("responses_proxy_workers") == 1
-    [killed] = service.children("proxy worker")
+    [killed] = service.children("proxy.worker")
     os.kill(killed, signal.SIGKILL)
     assert (await service.create()).status == 200, "the listening socket is the supervisor's"
-    assert service.children("proxy worker") != [killed]
+    assert service.children("proxy.worker") != [killed]
     assert await service.metric("responses_proxy_requests_total", operation="create") == 2
     assert await service.metric("responses_proxy_worker_restarts_total") == 1
     assert service.events("worker_died")[0]["pid"] == killed
+    assert await service.metric("responses_proxy_open_fds", process="worker-2") == 0, "it took the slot of the other"
 
 
 async def test_supervisor_drains_a_request_in_flight_on_sigterm(service, gate):
@@ -156,19 +174,19 @@ async def test_supervisor_goes_on_serving_before_it_stops_and_hurries_when_told_
 
 
 async def test_supervisor_reloads_while_a_stream_goes_on(service, content, gate):
-    [before] = service.children("proxy worker")
+    [before] = service.children("proxy.worker")
     async with connect(service.port) as client:
         held = await service.begin_stream(client)
         service.write({**content, "models": {"fast": "main/gpt-4o-mini"}, "server": {"workers": 2}})
         service.signal(signal.SIGHUP)
         await eventually(lambda: service.events("reloaded"))
         assert (await service.create(model="fast")).status == 200
-        assert len(service.children("proxy worker")) == 3
-        assert before in service.children("proxy worker"), "it has a stream to finish"
+        assert len(service.children("proxy.worker")) == 3
+        assert before in service.children("proxy.worker"), "it has a stream to finish"
         gate.set()
         assert b"response.completed" in await held.read()
-    await eventually(lambda: len(service.children("proxy worker")) == 2)
-    assert before not in service.children("proxy worker")
+    await eventually(lambda: len(service.children("proxy.worker")) == 2)
+    assert before not in service.children("proxy.worker")
     assert await service.metric("responses_proxy_config_last_reload_successful") == 1
     assert await service.metric("responses_proxy_worker_restarts_total") == 0
 
@@ -205,28 +223,32 @@ async def test_supervisor_reloads_without_failing_a_request(service):
         for count in (1, 2):
             service.signal(signal.SIGHUP)
             await eventually(lambda count=count: len(service.events("reloaded")) == count)
-            await eventually(lambda: len(service.children("proxy worker")) == 1)
+            await eventually(lambda: len(service.children("proxy.worker")) == 1)
         crowd.leave()
     assert await service.metric("responses_proxy_requests_total", operation="create", code="200") == crowd.served
 
 
 async def test_supervisor_keeps_the_configuration_in_force_when_the_new_one_is_wrong(service, content):
-    workers = service.children("proxy worker")
+    reloaded = "responses_proxy_config_last_reload_success_timestamp_seconds"
+    started = await service.metric("responses_proxy_start_time_seconds")
+    workers = service.children("proxy.worker")
     service.write({**content, "default_provider": "nobody", "surprise": 1})
     service.signal(signal.SIGHUP)
     await eventually(lambda: len(service.events("config_mistake")) == 2)
     assert {event["key"] for event in service.events("config_mistake")} == {"default_provider", "surprise"}
     assert await service.metric("responses_proxy_config_last_reload_successful") == 0
+    assert await service.metric(reloaded) == started
     assert (await service.create()).status == 200
-    assert service.children("proxy worker") == workers
+    assert service.children("proxy.worker") == workers
     service.write({**content, "server": {"port": free_port()}})
     service.signal(signal.SIGHUP)
     await eventually(lambda: service.events("restart_needed"))
     assert service.events("restart_needed")[0]["settings"] == ["server.port"]
+    assert started < await service.metric(reloaded) < time.time()
     assert await service.metric("responses_proxy_config_last_reload_successful") == 1
     assert (await service.create()).status == 200, "the old address stays"
-    await eventually(lambda: len(service.children("proxy worker")) == 1)
-    [worker] = map(psutil.Process, service.children("proxy worker"))
+    await eventually(lambda: len(service.children("proxy.worker")) == 1)
+    [worker] = map(psutil.Process, service.children("proxy.worker"))
     service.signal(signal.SIGHUP)
     assert await service.stop() == 0, "a stop overtakes a reload"
     assert not worker.is_running()
@@ -235,7 +257,7 @@ async def test_supervisor_keeps_the_configuration_in_force_when_the_new_one_is_w
 async def test_supervisor_shows_the_last_snapshot_of_a_worker_that_is_stuck(service):
     await service.create()
     assert await service.metric("responses_proxy_requests_total", operation="create") == 1
-    [stuck] = service.children("proxy worker")
+    [stuck] = service.children("proxy.worker")
     os.kill(stuck, signal.SIGSTOP)
     try:
         values = await asyncio.gather(
@@ -248,7 +270,7 @@ async def test_supervisor_shows_the_last_snapshot_of_a_worker_that_is_stuck(serv
 
 
 async def test_supervisor_takes_everything_with_it_when_it_is_killed(service):
-    [worker] = map(psutil.Process, service.children("proxy worker"))
+    [worker] = map(psutil.Process, service.children("proxy.worker"))
     service.process.kill()
     await service.exited()
     await eventually(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
@@ -279,9 +301,9 @@ async def test_supervisor_starts_the_sandbox_provider_and_replaces_it(tmp_path, 
     content = settings(providers={"main": {"kind": "sandbox"}}, redis={"url": valkey.url})
     async with serving(tmp_path, content) as service:
         assert (await service.create()).json()["status"] == "completed"
-        [sandbox] = service.children("proxy sandbox")
+        [sandbox] = service.children("proxy.sandbox")
         os.kill(sandbox, signal.SIGKILL)
-        await eventually(lambda: service.children("proxy sandbox") not in ([], [sandbox]))
+        await eventually(lambda: service.children("proxy.sandbox") not in ([], [sandbox]))
         await eventually(lambda: created(service))
 
 

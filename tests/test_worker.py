@@ -47,7 +47,7 @@ async def worker(running: Assignment) -> AsyncIterator[Line]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         process, reader, writer = await spawn(
-            "worker", "--listen-fd", str(listener.fileno()), inherit=[listener.fileno()]
+            "proxy.worker", "--listen-fd", str(listener.fileno()), "--slot", "5", inherit=[listener.fileno()]
         )
     line = Line(process, Channel(reader, writer), port)
     try:
@@ -75,11 +75,11 @@ async def line(upstream, valkey, gate):
         gate.set()
 
 
-def counted(snapshot: bytes) -> Callable[[str], float]:
+def counted(snapshot: bytes) -> Callable[..., float]:
     exposition = Exposition()
     exposition.update(1, snapshot)
     text = exposition.render("")[0].decode()
-    return lambda name: total(text, name)
+    return lambda name, **labels: total(text, name, **labels)
 
 
 async def test_worker_serves_and_hands_out_its_metrics(line, gate):
@@ -87,7 +87,10 @@ async def test_worker_serves_and_hands_out_its_metrics(line, gate):
     answer = await fetch(line.port, "POST", "/v1/responses", headers=HEADERS, json=CREATE)
     assert answer.status == 200
     await line.send(Kind.COLLECT)
-    assert counted(await line.hear(Kind.SNAPSHOT))("responses_proxy_requests_total") == 1
+    shown = counted(await line.hear(Kind.SNAPSHOT))
+    assert shown("responses_proxy_requests_total") == 1
+    resident = psutil.Process(line.process.pid).memory_info().rss
+    assert shown("responses_proxy_resident_memory_bytes", process="worker-5") == pytest.approx(resident, rel=0.1)
 
 
 @pytest.mark.parametrize("cause", ["order", "signal", "abandoned"])
@@ -110,6 +113,7 @@ async def test_worker_finishes_what_is_in_flight_and_ends(line, gate, cause):
             last = counted(await line.hear(Kind.SNAPSHOT))
             assert last("responses_proxy_requests_total") == 1
             assert last("responses_proxy_inflight_requests") == 0
+            assert last("responses_proxy_redis_state") == 0, "its stores are closed, not down"
     assert await line.exited() == 0
 
 
@@ -181,7 +185,9 @@ async def test_worker_opens_as_many_connections_as_it_may(few_descriptors, line)
 
 async def test_worker_ends_when_its_supervisor_goes_before_the_first_word():
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        process, _, writer = await spawn("worker", "--listen-fd", str(listener.fileno()), inherit=[listener.fileno()])
+        process, _, writer = await spawn(
+            "proxy.worker", "--listen-fd", str(listener.fileno()), inherit=[listener.fileno()]
+        )
         writer.close()
         async with asyncio.timeout(PATIENCE):
             assert await process.wait() == 0

@@ -215,6 +215,8 @@ class Kind:
     """The extra of this distribution that the dialect cannot do without."""
     models: ModelList | None = OPENAI_MODELS
     """How the provider lists its models, None where it does not."""
+    proof: str | None = None
+    """What only a good credential opens, for nothing, below the base URL, where anyone may list the models."""
 
     @property
     def unknown_settings(self) -> frozenset[str]:

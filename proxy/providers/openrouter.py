@@ -41,4 +41,5 @@ KIND = Kind(
     operations=STATELESS,
     dialect=chat(PROFILE, natively=always),
     settings=frozenset({"api", "path"}),
+    proof="/key",
 )

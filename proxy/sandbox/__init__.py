@@ -1,5 +1,5 @@
 """The built-in provider: a whole Responses API server that needs no key and no network."""
 
-from proxy.sandbox.server import application, main
+from proxy.sandbox.server import application, serve
 
-__all__ = ["application", "main"]
+__all__ = ["application", "serve"]

@@ -64,11 +64,15 @@ class Kept:
     """Infinite while the end depends on a client that reads."""
     stop: int | None = None
     """The number of events that went before it was cancelled."""
+    silence: float = 0.0
+    """Seconds in which nothing goes out, in the middle."""
+    middle: int = 0
+    """The number of the first event behind the silence."""
 
     @classmethod
-    def begin(cls, response: Json, items: list[Json], *, pace: float, now: float) -> "Kept":
+    def begin(cls, response: Json, items: list[Json], *, pace: float, now: float, silence: float = 0.0) -> "Kept":
         """Begin a response, of which everything but the time is known."""
-        streamed_for = (sum(1 for _ in events(response)) - 1) / pace if pace else 0.0
+        count = sum(1 for _ in events(response))
         return cls(
             render(response),
             render(items),
@@ -76,7 +80,9 @@ class Kept:
             response["background"],
             pace,
             now,
-            now + streamed_for,
+            now + ((count - 1) / pace if pace else 0.0) + silence,
+            silence=silence,
+            middle=count // 2,
         )
 
     @property
@@ -86,7 +92,8 @@ class Kept:
 
     def due(self, number: int) -> float:
         """Return when the event with this sequence number goes out."""
-        return self.started + number / self.pace if self.pace else self.started
+        silence = self.silence if number >= self.middle else 0.0
+        return self.started + silence + (number / self.pace if self.pace else 0.0)
 
     def state(self, now: float) -> str:
         """Return the status at a time."""
@@ -105,7 +112,7 @@ class Kept:
         """Stop a response that has not finished."""
         if self.state(now) in {"queued", "in_progress"}:
             last = sum(1 for _ in events(orjson.loads(self.final))) - 1
-            self.stop = min(last, int((now - self.started) * self.pace) + 1) if self.pace else last
+            self.stop = next((number for number in range(last) if self.due(number) > now), last)
 
     def events(self) -> Iterator[Json]:
         """Yield the events of the whole response."""

@@ -15,13 +15,16 @@ import orjson
 from proxy.dialects.identity import identify
 from proxy.dialects.parameters import check_range, mistyped
 from proxy.dialects.replay import replay
-from proxy.errors import BadRequest
+from proxy.errors import BadRequest, GatewayError
 from proxy.sandbox.specimen import specimen
 
 Json = dict[str, Any]
 
 MAX_WORDS = 100_000
 MAX_EVENTS_PER_SECOND = 100_000
+MAX_SILENCE = 86_400
+FIRST_ERROR, LAST_ERROR = 400, 599
+REFUSAL = GatewayError("The request asked to be refused.", code="asked_for").body()
 ECHO_CHARACTERS = 400
 """How much of a prompt an answer repeats."""
 
@@ -72,10 +75,12 @@ _RANGES: Mapping[str, tuple[str, float, float]] = {
 
 
 class Wish(NamedTuple):
-    """What a request asks of the sandbox itself, through its metadata; None where it is silent."""
+    """What a request asks of the sandbox itself, through its metadata; None where it does not say."""
 
     events_per_second: float | None
     words: int | None
+    silence: float
+    status: int | None
 
 
 def check(body: Json) -> Wish:
@@ -94,7 +99,13 @@ def check(body: Json) -> Wish:
     metadata = body.get("metadata") or {}
     words = _parse_number(metadata.get("words"), "metadata.words", 1, MAX_WORDS)
     pace = parse_pace(metadata.get("events_per_second"), "metadata.events_per_second")
-    return Wish(pace, None if words is None else int(words))
+    silence = _parse_number(metadata.get("silence"), "metadata.silence", 0, MAX_SILENCE)
+    status = _parse_number(metadata.get("status"), "metadata.status", FIRST_ERROR, LAST_ERROR)
+    return Wish(pace, _whole(words), silence or 0.0, _whole(status))
+
+
+def _whole(number: float | None) -> int | None:
+    return None if number is None else int(number)
 
 
 def missing(name: str) -> BadRequest:

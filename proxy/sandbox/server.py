@@ -7,8 +7,9 @@ told; beyond that a request decides by what it holds:
   with the smallest arguments its schema admits; `text.format` with a JSON schema gets the smallest instance;
 - `metadata: {"events_per_second": "50"}` sets the pace of its stream, and of its progress in the background; so does
   the header `x-sandbox-events-per-second`, for requests without that;
-- `metadata: {"words": "200"}` sets the length of its text;
-- `max_output_tokens` below that length, one token a word, makes it incomplete.
+- `metadata: {"words": "200"}` sets the length of its text; `max_output_tokens` below that makes it incomplete;
+- `metadata: {"silence": "75"}` makes it silent for as many seconds, in the middle of its stream or before its JSON;
+- `metadata: {"status": "503"}` makes it refuse with that status, behind the silence.
 
 Answers are kept in memory, up to a number and a weight; the oldest go first. Any model name and any key will do.
 A client that leaves a stream cancels the response, unless it runs in the background.
@@ -60,7 +61,7 @@ def application(
     return app
 
 
-def main(control_fd: int, *, events_per_second: float = 0) -> int:
+def serve(control_fd: int) -> int:
     """Serve on a free loopback port until the other end of a connected socket closes.
 
     Writes the base URL and a newline to it once connections are accepted.
@@ -70,18 +71,13 @@ def main(control_fd: int, *, events_per_second: float = 0) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     with socket.socket(fileno=control_fd) as control:
-        uvloop.run(_serve(control, events_per_second))
+        uvloop.run(_serve(control))
     return 0
 
 
-async def _serve(control: socket.socket, events_per_second: float) -> None:
+async def _serve(control: socket.socket) -> None:
     control.settimeout(0)
-    runner = web.AppRunner(
-        application(events_per_second=events_per_second),
-        handler_cancellation=True,
-        access_log=None,
-        shutdown_timeout=0,
-    )
+    runner = web.AppRunner(application(), handler_cancellation=True, access_log=None, shutdown_timeout=0)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0, backlog=4096).start()
@@ -163,11 +159,14 @@ class Sandbox:
         """Answer `POST /responses`."""
         body = await _read(request)
         wish = scripted.check(body)
+        if wish.status is not None:
+            await asyncio.sleep(wish.silence)
+            return _json(scripted.REFUSAL, status=wish.status)
         items, context = self._input(body)
         response = scripted.answer(body, items, context, words=wish.words, now=int(time.time()))
         asked = (wish.events_per_second, scripted.parse_pace(request.headers.get(PACE_HEADER), PACE_HEADER), self._pace)
         pace = next(pace for pace in asked if pace is not None)
-        kept = Kept.begin(response, items, pace=pace, now=time.monotonic())
+        kept = Kept.begin(response, items, pace=pace, now=time.monotonic(), silence=wish.silence)
         if response["store"] or kept.background:
             self._responses.put(response["id"], kept, kept.size)
         if not kept.background:

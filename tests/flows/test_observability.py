@@ -33,10 +33,22 @@ FAMILIES = {
     "responses_proxy_archive_dropped",
     "responses_proxy_auth_failures",
     "responses_proxy_upstream_connections",
+    "responses_proxy_upstream_connect_seconds",
+    "responses_proxy_upstream_connect_failures",
+    "responses_proxy_upstream_retries",
+    "responses_proxy_client_connections",
+    "responses_proxy_redis_state",
+    "responses_proxy_event_loop_lag_seconds",
+    "responses_proxy_resident_memory_bytes",
+    "responses_proxy_open_fds",
+    "responses_proxy_max_fds",
+    "responses_proxy_cpu_seconds",
     "responses_proxy_workers",
     "responses_proxy_worker_restarts",
     "responses_proxy_draining",
     "responses_proxy_config_last_reload_successful",
+    "responses_proxy_config_last_reload_success_timestamp_seconds",
+    "responses_proxy_start_time_seconds",
     "responses_proxy_build_info",
 }
 TOKENS = {"input": 12, "cached_input": 4, "output": 7, "reasoning": 2}
@@ -62,10 +74,19 @@ async def test_command_exposes_every_family_and_promtool_agrees(upstream, valkey
         after = (await running.admin("/metrics")).body
     declared = {family.name for family in text_string_to_metric_families(before)}
     assert declared >= FAMILIES
-    zeros = [("auth_failures_total", {"reason": "unknown"}), ("stream_ends_total", {"end": "drained"})]
+    zeros = [
+        ("auth_failures_total", {"reason": "unknown"}),
+        ("stream_ends_total", {"end": "drained"}),
+        ("upstream_connect_seconds_count", {"provider": "main"}),
+        ("upstream_connect_failures_total", {"provider": "main"}),
+        ("upstream_retries_total", {"provider": "main"}),
+        ("redis_state", {"store": "archive", "state": "down"}),
+        ("client_connections", {}),
+    ]
+    samples = [s for family in text_string_to_metric_families(before) for s in family.samples]
     for name, labels in zeros:
-        samples = [s for family in text_string_to_metric_families(before) for s in family.samples]
-        assert [s.value for s in samples if s.name == f"responses_proxy_{name}" and labels.items() <= s.labels.items()]
+        shown = [s for s in samples if s.name == f"responses_proxy_{name}" and labels.items() <= s.labels.items()]
+        assert {sample.value for sample in shown} == {0.0}, name
     if shutil.which("promtool") is None:
         pytest.skip("promtool is not installed")
     checked = subprocess.run(["promtool", "check", "metrics"], input=after, capture_output=True, check=False)  # noqa: S607, ASYNC221

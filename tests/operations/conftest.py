@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.operations.tools import SWITCH
+from tests.rig.certificates import Authority
+from tests.rig.redisserver import Secured
 
 HERE = Path(__file__).parent
 
@@ -18,3 +20,12 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def secured(tmp_path_factory):
+    """Give a certificate for this machine, and what it is trusted by, for servers that also want a password."""
+    directory = tmp_path_factory.mktemp("certificates")
+    authority = Authority(directory)
+    authority.vouch_for("127.0.0.1")
+    return Secured(authority.ca_file, directory / "127.0.0.1.pem")

@@ -11,8 +11,9 @@ import orjson
 from proxy.archive import Archive, Entry, EventLog
 from proxy.config import ArchiveConfig
 from proxy.dialects.identity import identify_items
+from proxy.families import ARCHIVE_DROPPED, REDIS_OPERATIONS
 from proxy.logs import Log
-from proxy.metrics import ARCHIVE_DROPPED, REDIS_OPERATIONS, Metrics
+from proxy.metrics import Metrics
 from tests.rig.valkey import Valkey
 
 TENANT = "team-a"

@@ -10,8 +10,9 @@ import orjson
 
 from proxy.bindings import Bindings
 from proxy.config import BindingsConfig
+from proxy.families import BINDINGS_DROPPED, REDIS_OPERATIONS
 from proxy.logs import Log
-from proxy.metrics import BINDINGS_DROPPED, REDIS_OPERATIONS, Metrics
+from proxy.metrics import Metrics
 from tests.rig.valkey import Valkey
 
 

@@ -86,13 +86,15 @@ async def gateway(config: Config | Mapping[str, Any], *, redis_url: str, **optio
 class Command:
     """The gateway as a process of its own. `output()` is what it wrote so far, both streams."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, admin_port: int, written: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], port: int, admin_port: int, place: Path) -> None:
         self.process = process
         self.pid = process.pid
         self.port = port
         self.admin_port = admin_port
         self.url = f"http://127.0.0.1:{port}"
-        self._written = written
+        self.config_file = place / "gateway.yaml"
+        self.data_dir = place / "data"
+        self._written = place / "output"
 
     def output(self) -> str:
         """Return everything the process wrote so far."""
@@ -136,15 +138,18 @@ class Command:
 
 @contextlib.asynccontextmanager
 async def command(
-    content: Mapping[str, Any], *arguments: str, environment: Mapping[str, str] | None = None
+    content: Mapping[str, Any],
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    ports: tuple[int, int] | None = None,
 ) -> AsyncIterator[Command]:
     """Run `python -m proxy serve` with this configuration until the block ends; it is ready when that begins.
 
-    The configuration's ports are replaced by free ones; its data directory is its own.
+    The configuration's ports are replaced by these, or by free ones; its data directory is its own.
     """
     with tempfile.TemporaryDirectory(prefix="gateway-") as directory:
         place = Path(directory)
-        ports = free_port(), free_port()
+        ports = ports or (free_port(), free_port())
         server = {**content.get("server", {}), "port": ports[0], "admin_port": ports[1]}
         (place / "gateway.yaml").write_text(yaml.safe_dump({**content, "server": server}), encoding="utf-8")
         line = [sys.executable, "-m", "proxy", "serve", "--config", str(place / "gateway.yaml")]
@@ -156,7 +161,7 @@ async def command(
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        running = Command(process, *ports, place / "output")
+        running = Command(process, *ports, place)
         try:
             await eventually(lambda: _settled(running))
             assert process.poll() is None, running.output()

@@ -3,15 +3,17 @@
 import math
 
 import orjson
+import pytest
 
 from proxy.sandbox import scripted
 from proxy.sandbox.kept import ENTRY_BYTES, Kept, Shelf
 
 
-def kept(*, pace=0.0, **fields):
+def kept(*, pace=0.0, silence=0.0, **fields):
     body = {"model": "m", "input": "hello", **fields}
     items = scripted.parse_items("hello")
-    return Kept.begin(scripted.answer(body, items, [], words=None, now=1), items, pace=pace, now=100.0)
+    response = scripted.answer(body, items, [], words=None, now=1)
+    return Kept.begin(response, items, pace=pace, now=100.0, silence=silence)
 
 
 def status(record, now):
@@ -58,6 +60,21 @@ def test_kept_gets_on_with_the_clock():
 
 def test_kept_is_finished_at_once_when_no_pace_is_set():
     assert status(kept(), 100.0) == "completed"
+
+
+@pytest.mark.parametrize("pace", [0.0, 2.0])
+def test_kept_is_silent_in_the_middle(pace):
+    record, steady = kept(pace=pace, silence=60.0), kept(pace=pace)
+    count = len(list(record.events()))
+    late = [record.due(number) - steady.due(number) for number in range(count)]
+    assert late == [0.0] * (count // 2) + [60.0] * (count - count // 2)
+    assert record.finished - steady.finished == 60.0
+
+
+def test_kept_cancelled_in_its_silence_ends_there():
+    record = kept(silence=60.0)
+    record.cancel(130.0)
+    assert record.stop == len(list(record.events())) // 2
 
 
 def test_kept_stays_cancelled_and_cuts_its_stream_where_it_was():

@@ -38,6 +38,10 @@ def text(response):
         ({"metadata": {"words": "nan"}}, "decimal_above_max_value", "metadata.words"),
         ({"metadata": {"words": []}}, "invalid_type", "metadata.words"),
         ({"metadata": {"events_per_second": "-1"}}, "decimal_below_min_value", "metadata.events_per_second"),
+        ({"metadata": {"silence": "-1"}}, "decimal_below_min_value", "metadata.silence"),
+        ({"metadata": {"silence": "soon"}}, "invalid_type", "metadata.silence"),
+        ({"metadata": {"status": "200"}}, "decimal_below_min_value", "metadata.status"),
+        ({"metadata": {"status": "600"}}, "decimal_above_max_value", "metadata.status"),
     ],
 )
 def test_check_refuses_in_openais_words(fields, code, param):

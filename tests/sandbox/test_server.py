@@ -11,7 +11,8 @@ import pytest
 from pydantic import BaseModel
 
 from proxy.sandbox import server as sandbox
-from tests.rig.client import fetch
+from tests.rig.client import connect, fetch
+from tests.rig.eventually import eventually
 from tests.rig.sandbox import ask, collect, serving, status_of
 
 REQUIRED = {
@@ -285,6 +286,30 @@ async def test_unknown_paths_and_methods_are_refused_in_openais_shape(running, m
     assert (answer.status, set(answer.json()["error"])) == (status, {"message", "type", "param", "code"})
 
 
+@pytest.mark.parametrize("stream", [True, False])
+async def test_create_is_refused_when_it_asks_for_that(running, stream):
+    """Nothing is kept of it."""
+    body = {"model": "m", "input": "x", "stream": stream, "metadata": {"status": "503", "silence": "0.01"}}
+    answer = await fetch(running.port, "POST", "/v1/responses", json=body)
+    assert (answer.status, answer.json()["error"]["code"]) == (503, "asked_for")
+
+
+async def test_stream_is_silent_when_it_asks_for_that(running):
+    """Half of the events come before the silence; a client that leaves in it cancels the response."""
+    body = {"model": "m", "input": "x", "stream": True, "metadata": {"silence": "3600"}}
+    async with connect(running.port) as client:
+        await client.request("POST", "/v1/responses", json=body)
+        answer = await client.answer()
+        events = await answer.read_events(5)
+        name = events[0].json()["response"]["id"]
+        assert await status_of(running, name) == "in_progress"
+    await eventually(lambda: _is_cancelled(running, name))
+
+
+async def _is_cancelled(running, name):
+    return await status_of(running, name) == "cancelled"
+
+
 async def test_a_body_over_the_limit_is_refused(monkeypatch):
     monkeypatch.setattr(sandbox, "MAX_BODY_BYTES", 1000)
     async with serving() as limited:
@@ -308,11 +333,11 @@ async def test_the_oldest_responses_go_when_they_weigh_too_much():
         assert await status_of(running, names[-1]) == "completed"
 
 
-def test_main_serves_until_the_other_end_closes():
+def test_process_serves_until_the_other_end_closes():
     """The process writes where it serves, answers there, and ends by itself with the socket."""
     ours, theirs = socket.socketpair()
-    code = f"import sys; from proxy.sandbox import main; sys.exit(main({theirs.fileno()}))"
-    process = subprocess.Popen([sys.executable, "-c", code], pass_fds=[theirs.fileno()])  # noqa: S603
+    line = [sys.executable, "-m", "proxy.sandbox", "--control-fd", str(theirs.fileno())]
+    process = subprocess.Popen(line, pass_fds=[theirs.fileno()])  # noqa: S603
     theirs.close()
     try:
         with ours, ours.makefile() as lines:

@@ -1,0 +1,1 @@
+"""Dashboards, alert rules, and the programs that make and draw them."""
