@@ -1,4 +1,4 @@
-"""Measure what deploy/SIZING.md reckons with: `python -m tests.bench.sizing`, about four minutes, Linux only.
+"""Measure what deploy/SIZING.md reckons with: `python -m tests.bench.sizing`, about three minutes, Linux only.
 
 Memory and descriptors of open streams (from a provider in plain and over TLS) and of idle connections, CPU of an event
 over TLS beside plain, what processes take at rest, and what bindings take in Redis or Valkey.
@@ -26,16 +26,18 @@ from proxy.bindings import Binding, Bindings
 from proxy.config import BindingsConfig
 from proxy.logs import Log
 from proxy.metrics import Metrics
-from tests.bench import contenders, processes, streams
+from tests.bench import contenders, processes, streams, wire
 from tests.bench.contenders import Contender, Scene, scene_in, started
 from tests.bench.measure import EVENTS_PER_SECOND, HELD_EVENTS, KIB, MIB, OPEN_STREAMS, STREAMS, WARM_STREAMS
 from tests.bench.processes import LOAD_CORE, PROC, Failed
 from tests.rig.certificates import Authority
 
-BINDINGS = 300_000
+BINDINGS = 1_000_000
 AT_ONCE = 512
 OPEN_FILES = 20_000
 EVENT_SECONDS = 4
+SHORT_EVENTS = 3
+"""Of a stream that is over at once, besides its first and last."""
 ACK_TIMEOUT = 30.0
 """Seconds; what is measured here is not how long one waits."""
 
@@ -83,18 +85,32 @@ async def _hold(contender: Contender, count: int) -> tuple[int, int, tuple[int, 
         return processes.private_bytes(contender.worker), _descriptors(contender.worker), _kernel_bytes()
 
 
-def measure_events(found: dict[str, Scene], rounds: int) -> None:
-    """Tell the CPU of an event passed on, from a provider in plain and over TLS in turn."""
-    costs: dict[str, list[float]] = {name: [] for name in found}
+def measure_traffic(found: dict[str, Scene], rounds: int) -> None:
+    """Tell the CPU of an event passed on, of a create and of a short stream; provider in plain and over TLS in turn."""
+    short = {
+        "a JSON create": wire.render_request("json", stream=False),
+        f"a stream of {SHORT_EVENTS + 2} events": wire.render_request(f"stream-1000-{SHORT_EVENTS}", stream=True),
+    }
+    costs: dict[str, dict[str, list[float]]] = {}
     with contextlib.ExitStack() as stack:
         running = {name: stack.enter_context(started(scene, "gateway")) for name, scene in found.items()}
         for _ in range(rounds):
             for name, contender in running.items():
-                costs[name].append(uvloop.run(_cost_of_event(contender)))
-    for name, values in costs.items():
-        report(f"provider {name}: CPU per streamed event, us", _spread(values))
-    ratios = [tls / plain for plain, tls in zip(costs["plain"], costs["TLS"], strict=True)]
-    report("TLS / plain", _spread(ratios))
+                event = costs.setdefault("a streamed event", {}).setdefault(name, [])
+                event.append(uvloop.run(_cost_of_event(contender)))
+                for what, request in short.items():
+                    costs.setdefault(what, {}).setdefault(name, []).append(_cost_of_request(contender, request))
+    for what, values in costs.items():
+        for name, taken in values.items():
+            report(f"provider {name}: CPU of {what}, us", _spread(taken))
+        ratios = [tls / plain for plain, tls in zip(values["plain"], values["TLS"], strict=True)]
+        report(f"{what}: TLS / plain", _spread(ratios))
+
+
+def _cost_of_request(contender: Contender, request: bytes) -> float:
+    before = processes.use_of(contender.worker)
+    rate = uvloop.run(streams.answered_per_second(contender.port, EVENT_SECONDS, request))
+    return processes.use_of(contender.worker).since(before).cpu / (rate * EVENT_SECONDS) * 1e6
 
 
 async def _cost_of_event(contender: Contender) -> float:
@@ -147,12 +163,10 @@ def measure_bindings(program: str, directory: Path) -> None:
             before, used = client.info("memory"), processes.use_of(server.pid)
             took = uvloop.run(_bind(url, BINDINGS))
             after, use = client.info("memory"), processes.use_of(server.pid).since(used)
-            written = sum(path.stat().st_size for path in directory.rglob("*.aof"))
         grown = {key: (after[key] - before[key]) / BINDINGS for key in ("used_memory", "used_memory_rss")}
         report(
             f"{name}: bytes a binding, used / resident", f"{grown['used_memory']:.0f} / {grown['used_memory_rss']:.0f}"
         )
-        report(f"{name}: bytes a binding in the append-only file", f"{written / BINDINGS:.0f}")
         report(f"{name}: CPU of the server a binding, us", f"{use.cpu / BINDINGS * 1e6:.1f}")
         report(f"{name}: bindings a second of one process that only binds", f"{BINDINGS / took:,.0f}")
     finally:
@@ -208,7 +222,7 @@ def main() -> int:
             measure_rest(found["plain"])
             for name, scene in found.items():
                 measure_streams(scene, name, arguments.rounds, arguments.streams)
-            measure_events(found, arguments.rounds)
+            measure_traffic(found, arguments.rounds)
         programs = [contenders.redis_program(), shutil.which("redis-server")]
         for number, program in enumerate(filter(None, dict.fromkeys(programs))):
             measure_bindings(program, directory / f"store-{number}")

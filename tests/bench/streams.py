@@ -94,7 +94,7 @@ def requests_per_second(port: int, seconds: int, directory: Path) -> float:
     """Return how many small JSON creates a second come back over 32 kept connections."""
     program = shutil.which("wrk")
     if program is None:
-        return uvloop.run(_own_requests_per_second(port, seconds))
+        return uvloop.run(answered_per_second(port, seconds, wire.render_request("json", stream=False)))
     script = directory / "create.lua"
     headers = "\n".join(f'wrk.headers["{name}"] = "{value}"' for name, value in wire.HEADERS.items())
     body = wire.render_body("json", stream=False).decode()
@@ -119,12 +119,13 @@ def requests_per_second(port: int, seconds: int, directory: Path) -> float:
     return float(re.search(r"Requests/sec: *([\d.]+)", run.stdout)[1])
 
 
-async def _own_requests_per_second(port: int, seconds: int) -> float:
+async def answered_per_second(port: int, seconds: int, request: bytes) -> float:
+    """Return how often a second a request comes back whole over 32 kept connections."""
     loop = asyncio.get_running_loop()
     began = time.perf_counter()
     callers = []
     for _ in range(CONNECTIONS):
-        _, caller = await loop.create_connection(Caller, "127.0.0.1", port)
+        _, caller = await loop.create_connection(lambda: Caller(request), "127.0.0.1", port)
         callers.append(caller)
     await asyncio.sleep(seconds)
     took = time.perf_counter() - began
@@ -139,10 +140,10 @@ async def _own_requests_per_second(port: int, seconds: int) -> float:
 class Caller(asyncio.Protocol):
     """One kept connection that sends the next create when the answer to the last is whole."""
 
-    def __init__(self) -> None:
+    def __init__(self, request: bytes) -> None:
         self.answered = 0
         self.fault = ""
-        self._request = wire.render_request("json", stream=False)
+        self._request = request
         self._received = b""
         self._transport: asyncio.Transport
 
