@@ -277,11 +277,13 @@ def _refused(fault: Fault, reason: str, param: str) -> BadRequest:
     )
 
 
-def _trust(ca_file: str | None) -> ssl.SSLContext:
+def _trust(ca_file: str | None) -> ssl.SSLContext | bool:
+    """Return what a connector verifies certificates by; True is aiohttp's own context of the system's authorities."""
+    if ca_file is None:
+        return True
     context = ssl.create_default_context()
-    if ca_file is not None:
-        try:
-            context.load_verify_locations(ca_file)
-        except OSError as error:
-            raise ConfigError([Mistake("fetch.ca_file", "holds no certificates that can be read")]) from error
+    try:
+        context.load_verify_locations(ca_file)
+    except OSError as error:
+        raise ConfigError([Mistake("fetch.ca_file", "holds no certificates that can be read")]) from error
     return context

@@ -1,6 +1,7 @@
 """Fixtures every test may use: a real Valkey, a scripted provider, the official client, recorded traffic."""
 
 import asyncio
+import os
 import stat
 import tempfile
 from pathlib import Path
@@ -18,6 +19,9 @@ from tests.rig.valkey import Valkey, find_binary
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared machine")
+
+# The processes under test are started by the hundred: they keep their byte code.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_asyncio_loop_factories():
