@@ -58,7 +58,7 @@ async def test_client_that_stops_reading_stops_the_provider(kind, upstream, valk
 
 async def test_bytes_behind_the_terminal_event_wait_for_a_slow_client(upstream, valkey, monkeypatch):
     """The time a provider has to close is not taken from a client that has not read yet."""
-    monkeypatch.setattr("proxy.relay.TERMINAL_GRACE", 0.01)
+    monkeypatch.setattr("proxy.relay.TERMINAL_GRACE", 0.1)
     rid = wire.new_id()
     tail = [b": %d\n\n" % number + b"x: " + BLOCK + b"\n\n" for number in range(20)]
     big = wire.stream_events(rid, ["x" * 100_000] * 40)
