@@ -2,11 +2,8 @@
 
 import functools
 import operator
-import os
 import re
 import signal
-import subprocess
-import sys
 
 import promql_parser
 import pytest
@@ -29,31 +26,10 @@ def blocks(mark):
     return [re.sub(f"^{indentation}", "", code, flags=re.MULTILINE) for indentation, code in found]
 
 
-@pytest.fixture
-def checkout(tmp_path):
-    """Make a directory like the root of a checkout, in which commands may write."""
-    (tmp_path / "deploy").symlink_to(ROOT / "deploy")
-    programs = {"helm": helm.__file__, "responses-proxy": "-m proxy", "python": ""}
-    (tmp_path / "bin").mkdir()
-    for name, arguments in programs.items():
-        program = tmp_path / "bin" / name
-        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments} "$@"\n', encoding="utf-8")
-        program.chmod(0o755)
-    return tmp_path
-
-
 @pytest.mark.parametrize("code", blocks("offline"), ids=["check", "package"])
 def test_command_of_the_readme_works(code, checkout):
     """What needs no cluster is run word for word; Helm's SDK stands for its command."""
-    run = subprocess.run(  # noqa: S603
-        ["/bin/bash", "-euo", "pipefail", "-c", code],
-        cwd=checkout,
-        env={**os.environ, "PATH": f"{checkout / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
+    checkout.run(code)
 
 
 def test_readme_names_values_that_there_are():

@@ -1,15 +1,10 @@
 """The operator's three ways, as the README shows them, followed as far as no daemon and no cluster is needed."""
 
-import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
-import pytest
-
-from tests.operations import helm
 from tests.operations.tools import tool
 from tests.rig.gateway import command
 from tests.rig.settings import ALICE_KEY, settings
@@ -22,25 +17,6 @@ def block(mark):
     """Return the commands that stand behind a mark."""
     (code,) = re.findall(rf"^<!-- {mark} -->\n```\n(.*?)\n```$", README, re.DOTALL | re.MULTILINE)
     return code
-
-
-@pytest.fixture
-def checkout(tmp_path):
-    """Make a directory like the root of a checkout, in which commands may write, and the programs they name."""
-    (tmp_path / "deploy").symlink_to(ROOT / "deploy")
-    (tmp_path / "bin").mkdir()
-    for name, arguments in {"helm": helm.__file__, "responses-proxy": "-m proxy"}.items():
-        program = tmp_path / "bin" / name
-        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments} "$@"\n', encoding="utf-8")
-        program.chmod(0o755)
-    return tmp_path
-
-
-def run(code, place):
-    """Run a block of commands as a shell does."""
-    environment = {**os.environ, "PATH": f"{place / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-    line = ["/bin/bash", "-euo", "pipefail", "-c", code]
-    return subprocess.run(line, cwd=place, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
 
 
 def test_compose_takes_the_commands():
@@ -60,9 +36,7 @@ def test_compose_takes_the_commands():
 
 def test_helm_takes_the_commands(checkout):
     """Helm's SDK stands for its command; what would be installed is rendered."""
-    done = run(block("helm").replace("helm install", "helm template"), checkout)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "kind: Deployment" in done.stdout
+    assert "kind: Deployment" in checkout.run(block("helm").replace("helm install", "helm template"))
 
 
 async def test_doctor_finds_a_gateway_well(checkout, valkey):
@@ -71,6 +45,4 @@ async def test_doctor_finds_a_gateway_well(checkout, valkey):
     async with command(content) as gateway:
         code = block("doctor").replace("sk-gw-…", ALICE_KEY).replace("https://llm.example.com", gateway.url)
         assert gateway.url in code
-        done = run(f"{code} --silence 1", checkout)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert " 0 WARN, 0 FAIL" in done.stdout
+        assert " 0 WARN, 0 FAIL" in checkout.run(f"{code} --silence 1")
