@@ -292,12 +292,12 @@ def _split_units(commands: Sequence[Command]) -> Iterator[_Unit]:
 
 
 def _find_redirect(replies: Sequence[Any], asked: Address | None) -> _Redirect | None:
-    """Return where a node sends what it was asked; it may leave out a host that is its own."""
+    """Return where a node sends what it was asked; it may leave out a host that is its own, or not know another's."""
     for reply in replies:
         if isinstance(reply, ResponseError):
             kind, _, rest = str(reply).partition(" ")
             if kind in {"MOVED", "ASK"}:
                 host, _, port = rest.rpartition(" ")[2].rpartition(":")
                 host = host or (asked.host if asked is not None else "")
-                return _Redirect(Address(host, int(port)), kind == "ASK")
+                return None if host == "?" else _Redirect(Address(host, int(port)), kind == "ASK")
     return None

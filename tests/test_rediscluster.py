@@ -105,6 +105,8 @@ def test_commands_are_cut_into_those_of_one_key_each():
         ([ResponseError("MOVED 3999 127.0.0.1:6381")], _Redirect(Address("127.0.0.1", 6381), once=False)),
         ([b"OK", ResponseError("ASK 3999 h.example:1")], _Redirect(Address("h.example", 1), once=True)),
         ([ResponseError("MOVED 3999 :6381")], _Redirect(Address("seed", 6381), once=False)),
+        # As a URL it would lead to whatever is at this host's own 6379.
+        ([ResponseError("MOVED 3999 ?:6379")], None),
         ([ResponseError("MOVED 3999 ::1:6381")], _Redirect(Address("::1", 6381), once=False)),
         ([b"OK", ResponseError("EXECABORT"), ResponseError("MOVED 1 a:1")], _Redirect(Address("a", 1), once=False)),
     ],
