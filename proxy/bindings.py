@@ -5,6 +5,7 @@ so it is as long as any other whatever the provider's ids look like; each call c
 another tenant's. While its Redis is away nothing waits, and what this process bound or found it still knows.
 """
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -116,7 +117,7 @@ class Bindings:
         known = self._recall(key)
         if known is not None and known.tenant != binding.tenant:
             return False
-        accepted = await self._writes.put(key, binding.pack())
+        accepted = await self._put(key, binding.pack())
         if accepted:
             self._remember(key, binding)
         return accepted
@@ -125,7 +126,15 @@ class Bindings:
         """Remove an id's binding, here and in Redis."""
         key = key_of(response_id)
         self._known.pop(key, None)
-        await self._writes.put(key, None)
+        await self._put(key, None)
+
+    async def _put(self, key: bytes, packed: bytes | None) -> bool:
+        """Queue a write and wait for it, though not until all is written that waits before it."""
+        written = self._writes.put(key, packed)
+        if self._writes.weight > BATCH and not written.done():
+            await asyncio.wait((written,), timeout=self._config.ack_timeout)
+            return not written.done() or written.result()
+        return await written
 
     async def find(self, response_id: str, tenant: str) -> Binding | None:
         """Return an id's binding, None where there is none.

@@ -94,6 +94,7 @@ class ClusterLink:
         self._owners = [ONLY] * REDIS_CLUSTER_HASH_SLOTS
         self._nodes: dict[str, Address] = {}
         self._learned = False
+        self._closed = False
         self._links: dict[str, RedisLink] = {}
         self._refreshing = Shared(self._refresh, timeout)
         self._refreshed = float("-inf")
@@ -112,7 +113,8 @@ class ClusterLink:
         self._watcher = watcher
 
     def close(self) -> None:
-        """Close every connection; whoever still waits is told."""
+        """Close every connection, for good; whoever still waits is told."""
+        self._closed = True
         self._refreshing.cancel()
         for link in self._links.values():
             link.close()
@@ -204,8 +206,13 @@ class ClusterLink:
         return replies
 
     def _link(self, place: str) -> RedisLink:
+        """Return the link to a node. Raises ConnectionError where the node has left, or the cluster was closed."""
+        if self._closed:
+            raise RedisConnectionError("The connection to Redis was closed.")
         link = self._links.get(place)
         if link is None:
+            if place not in self._nodes:
+                raise RedisConnectionError("The node is none of the cluster's any more.")
             link = self._links[place] = RedisLink(self._url.server_url(self._nodes[place]), self._timeout, place)
             if self._watcher is not None:
                 link.watch(self._watcher)
@@ -215,6 +222,8 @@ class ClusterLink:
 
     async def _refresh(self) -> None:
         """Learn the slots from the first node that knows them, of those last known and those of the URL."""
+        if self._closed:
+            raise RedisConnectionError("The connection to Redis was closed.")
         clock = asyncio.get_running_loop().time
         await asyncio.sleep(self._refreshed + REFRESH_INTERVAL - clock())
         known = list(self._nodes.values())
@@ -283,12 +292,12 @@ def _split_units(commands: Sequence[Command]) -> Iterator[_Unit]:
 
 
 def _find_redirect(replies: Sequence[Any], asked: Address | None) -> _Redirect | None:
-    """Return where a node sends what it was asked; it may leave out a host that is its own."""
+    """Return where a node sends what it was asked; it may leave out a host that is its own, or not know another's."""
     for reply in replies:
         if isinstance(reply, ResponseError):
             kind, _, rest = str(reply).partition(" ")
             if kind in {"MOVED", "ASK"}:
                 host, _, port = rest.rpartition(" ")[2].rpartition(":")
                 host = host or (asked.host if asked is not None else "")
-                return _Redirect(Address(host, int(port)), kind == "ASK")
+                return None if host == "?" else _Redirect(Address(host, int(port)), kind == "ASK")
     return None

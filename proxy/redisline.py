@@ -65,6 +65,15 @@ class RedisLine(asyncio.Protocol):
         try:
             await made.connect()
             return cls(made._writer, timeout)  # noqa: SLF001
+        except ResponseError as error:
+            # A server that does not know AUTH or HELLO repeats what they were given, passwords too.
+            error.args = (str(error).partition(", with args")[0],)
+            raise
+        except FOREIGN:
+            raise
+        except Exception as error:
+            await made.disconnect(nowait=True)
+            raise RedisConnectionError(f"The server greeted like no Redis: {type(error).__name__}.") from error
         except asyncio.CancelledError:
             await made.disconnect(nowait=True)
             raise

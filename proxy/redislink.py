@@ -77,6 +77,11 @@ class Shared(Generic[Result]):
         self._timeout = timeout
         self._task: asyncio.Task[Result] | None = None
 
+    @property
+    def begun(self) -> bool:
+        """Whether the work is being done."""
+        return self._task is not None
+
     def start(self) -> asyncio.Task[Result]:
         """Begin the work, unless it is being done, and return it."""
         if self._task is None:

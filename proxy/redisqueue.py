@@ -35,11 +35,12 @@ Value = TypeVar("Value")
 
 
 class Write(NamedTuple, Generic[Value]):
-    """A value to set, or None to delete; what it weighs; and who waits to hear whether it was accepted."""
+    """A value to set, or None to delete; what it weighs; who waits to hear whether it was accepted; whether it was."""
 
     value: Value | None
     weight: int
     waiter: asyncio.Future[bool] | None
+    again: bool = False
 
 
 class Names(NamedTuple):
@@ -284,10 +285,10 @@ class RedisQueue(Generic[Value]):
         return batch
 
     def _remember(self, lane: _Lane[Value], batch: dict[bytes, Write[Value]], answers: list[bool]) -> None:
-        if not all(answers):
-            batch = {key: write for (key, write), accepted in zip(batch.items(), answers, strict=True) if accepted}
+        # What was written again is remembered as of the first time.
+        taken = zip(batch.items(), answers, strict=True)
         now = self._clock()
-        lane.recent.append((now, batch))
+        lane.recent.append((now, {key: write for (key, write), ok in taken if ok and not write.again}))
         while lane.recent[0][0] < now - REPEATED:
             lane.recent.popleft()
 
@@ -341,7 +342,7 @@ class RedisQueue(Generic[Value]):
             waiting, lane.waiting = lane.waiting, OrderedDict()
             for key, write in waiting.items():
                 now = self._lane_of(key)
-                now.waiting[key] = write
+                now.waiting[key] = write if now is lane else write._replace(again=False)
                 now.wanted.set()
                 if now.state != UP:
                     release(write)
@@ -361,12 +362,10 @@ class RedisQueue(Generic[Value]):
         """Queue again what a server that went away took last, but for what was written since."""
         since = self._clock() - OUTAGE
         last = {key: write for taken, batch in lane.recent if taken >= since for key, write in batch.items()}
-        lane.recent.clear()
-        for key, write in last.items():
-            # What was deleted may be another's by now.
-            if write.value is not None and self.get(key) is None:
-                self._add(self._lane_of(key), key, write._replace(waiter=None))
-        self._bound()
+        for key, write in reversed(last.items()):
+            # What was deleted may be another's by now, and what waits is not given up for what may be there.
+            if write.value is not None and self.get(key) is None and self.weight + write.weight <= self._limit:
+                self._add(self._lane_of(key), key, write._replace(waiter=None, again=not lane.left))
 
     @staticmethod
     def _release_waiting(lane: _Lane[Value]) -> None:

@@ -50,6 +50,9 @@ class SentinelLink(RedisLink):
     async def confirms(self) -> bool:
         """Ask the Sentinels whether the server that answered is still the master."""
         try:
+            if self._looking.begun:
+                # Maybe before the server answered.
+                await self._looking.result()
             return await self._looking.result()
         except FOREIGN:
             return False

@@ -6,6 +6,7 @@ import orjson
 import pytest
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+import proxy.bindings
 import proxy.redisqueue
 from proxy.bindings import Binding, key_of
 from proxy.errors import BindingsUnavailable
@@ -90,6 +91,22 @@ async def test_hung_server_holds_up_all_binds_of_the_moment_for_the_same_time(pr
         await within(asyncio.gather(*(bound.bind(f"resp_{number}", OURS) for number in range(600))))
         private_valkey.resume()
         await eventually(lambda: len(private_valkey.keys()) == 600)
+
+
+@pytest.mark.parametrize("write", ["bind", "forget"])
+async def test_what_waits_before_a_write_is_not_waited_for_to_the_end(private_valkey, monkeypatch, write):
+    """After an outage that may be all that was bound in it."""
+    monkeypatch.setattr(proxy.bindings, "BATCH", 1)
+    async with bindings(private_valkey, ack_timeout=ACK) as bound:
+        private_valkey.stop()
+        await bound.bind("resp_0", OURS)
+        for number in range(1, 10_000):
+            at_once(bound.bind(f"resp_{number}", OURS))
+        private_valkey.start()
+        await eventually(lambda: bound.state == UP)
+        await (bound.bind("resp_last", OURS) if write == "bind" else bound.forget("resp_9999"))
+        assert len(bound) > 0
+        private_valkey.stop()
 
 
 async def test_bind_under_way_is_let_go_when_a_look_up_finds_the_server_hung_first(private_valkey):

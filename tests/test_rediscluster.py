@@ -105,6 +105,8 @@ def test_commands_are_cut_into_those_of_one_key_each():
         ([ResponseError("MOVED 3999 127.0.0.1:6381")], _Redirect(Address("127.0.0.1", 6381), once=False)),
         ([b"OK", ResponseError("ASK 3999 h.example:1")], _Redirect(Address("h.example", 1), once=True)),
         ([ResponseError("MOVED 3999 :6381")], _Redirect(Address("seed", 6381), once=False)),
+        # As a URL it would lead to whatever is at this host's own 6379.
+        ([ResponseError("MOVED 3999 ?:6379")], None),
         ([ResponseError("MOVED 3999 ::1:6381")], _Redirect(Address("::1", 6381), once=False)),
         ([b"OK", ResponseError("EXECABORT"), ResponseError("MOVED 1 a:1")], _Redirect(Address("a", 1), once=False)),
     ],
@@ -114,6 +116,33 @@ def test_redirect_is_found_among_replies(replies, redirect):
 
 
 # Nodes that answer as they are told
+
+
+def halves(*ports):
+    nodes = {f"127.0.0.1:{port}": Address("127.0.0.1", port) for port in ports}
+    return Topology([owner for owner in nodes for _ in range(8192)], nodes, trusted=True)
+
+
+async def test_node_that_leaves_before_it_is_asked_is_an_error_in_its_place():
+    """Of two nodes each is asked by a task of its own, and slots may be learned before that begins."""
+    async with link_to("127.0.0.1:1") as link:
+        link._adopt(halves(1, 2))
+        asking = asyncio.create_task(link.ask([("GET", b"b"), ("GET", b"a")]))
+        await asyncio.sleep(0)
+        link._adopt(halves(1, 3))
+        errors = await asking
+        assert [link.place_of(key) for key in (b"b", b"a")] == ["127.0.0.1:1", "127.0.0.1:3"]
+        assert all(isinstance(error, RedisConnectionError) for error in errors)
+
+
+async def test_closed_cluster_connects_to_nobody():
+    async with link_to("127.0.0.1:1") as link:
+        link._adopt(halves(1, 2))
+        link.close()
+        (error,) = await link.ask([("GET", b"a")])
+        with pytest.raises(RedisConnectionError, match="closed"):
+            await link.probe("127.0.0.1:1")
+    assert (str(error), link._links) == ("The connection to Redis was closed.", {})
 
 
 async def test_cluster_of_which_no_host_answers_is_an_error():

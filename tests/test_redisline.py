@@ -129,6 +129,36 @@ async def test_messages_nobody_asked_for_are_no_replies():
         assert await line.ask([("PING",)]) == [b"PONG"]
 
 
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_password_that_a_server_repeats_is_in_no_error(protocol):
+    """One that does not know a command says what it was given: HELLO, and AUTH where it was renamed."""
+
+    async def serve(reader, writer):
+        name, *arguments = (await reader.read(65_536)).split(b"\r\n")[2::2]
+        said = b" ".join(b"`%b`," % argument for argument in arguments)
+        writer.write(b"-ERR unknown command `%b`, with args beginning with: %b\r\n" % (name, said))
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"redis://user:pass%20word@127.0.0.1:{server.sockets[0].getsockname()[1]}?protocol={protocol}"
+        with pytest.raises(ResponseError) as raised:
+            await RedisLine.open(url, PATIENCE)
+    assert str(raised.value) == f"unknown command `{'HELLO' if protocol == 3 else 'AUTH'}`"
+
+
+async def test_what_greets_like_no_redis_is_an_error():
+    """redis-py itself trips over it."""
+
+    async def serve(reader, writer):
+        await reader.read(65_536)
+        writer.write(b"+OK\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        with pytest.raises(RedisConnectionError, match="greeted"):
+            await RedisLine.open(f"redis://:p@127.0.0.1:{server.sockets[0].getsockname()[1]}?protocol=3", PATIENCE)
+
+
 async def test_what_is_no_redis_ends_the_connection():
     async with scripted(b"HTTP/1.1 400 Bad Request\r\n\r\n") as line:
         with pytest.raises(InvalidResponse):

@@ -229,6 +229,54 @@ async def test_what_was_acknowledged_last_is_written_again_where_its_key_moved_b
     assert store.held == {b"b1": "x"}
 
 
+async def test_what_moved_while_it_was_written_again_is_new_where_it_lives_now():
+    async with running(repeats=True) as store:
+        await store.queue.put(b"a1", "x")
+        store.link.faults["1"] = RedisConnectionError()
+        store.queue.fail(RedisConnectionError(), b"a1")
+        store.queue.renewed("1")
+        store.link.move("1", "3")
+        await taken(store)
+        await eventually(lambda: store.queue.get(b"a1") is None)
+        store.held.clear()
+        store.queue.renewed("3")
+        await eventually(lambda: store.held)
+    assert store.held == {b"a1": "x"}
+
+
+async def test_what_was_written_again_is_not_newer_for_it(monkeypatch):
+    """A connection that is lost again and again would have more written again each time, for ever."""
+    async with running(repeats=True) as store:
+        now = [100.0]
+        monkeypatch.setattr(store.queue, "_clock", lambda: now[0])
+        await store.queue.put(b"a1", "x")
+        for now[0] in (100.5, 101.0, 101.5):
+            store.queue.renewed("1")
+            assert store.queue.get(b"a1") is not None
+            await eventually(lambda: store.queue.get(b"a1") is None)
+        now[0] = 102.5
+        await store.queue.put(b"b1", "x")
+        store.batches.clear()
+        store.queue.renewed("1")
+        await eventually(lambda: store.queue.get(b"b1") is None)
+    assert store.batches == [[b"b1"]]
+
+
+async def test_what_is_written_again_takes_nothings_place_that_was_not_written_yet():
+    async with running(repeats=True, limit=2) as store:
+        for key in (b"a1", b"b1"):
+            await store.queue.put(key, "x")
+        store.link.faults["1"] = RedisConnectionError()
+        store.queue.fail(RedisConnectionError(), b"a1")
+        store.queue.put(b"c1", "x")
+        store.held.clear()
+        store.queue.renewed("1")
+        assert (store.queue.get(b"a1"), store.dropped) == (None, 0)
+        store.link.faults.clear()
+        await taken(store)
+    assert store.held == {b"b1": "x", b"c1": "x"}
+
+
 async def test_what_is_remembered_of_a_place_ends_with_its_time(monkeypatch):
     async with running(repeats=True) as store:
         monkeypatch.setattr(proxy.redisqueue, "REPEATED", 0.0)

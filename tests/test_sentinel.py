@@ -24,6 +24,7 @@ class Sentinel:
         self.epoch = 0
         self.port = 0
         self.hangs = False
+        self.asked = 0
 
     def name(self, server, epoch=0):
         self.named, self.epoch = server and server.port, epoch
@@ -39,6 +40,7 @@ class Sentinel:
             return b"%1\r\n+proto\r\n:3\r\n" if words[0] == b"HELLO" else b"+OK\r\n"
         if self.named is None:
             return b"_\r\n" if words[1] == b"GET-MASTER-ADDR-BY-NAME" else b"-ERR No such master with that name\r\n"
+        self.asked += 1
         if words[1] == b"GET-MASTER-ADDR-BY-NAME":
             return b"*2\r\n+%s\r\n+%d\r\n" % (HOST.encode(), self.named)
         return b"%%1\r\n+config-epoch\r\n+%d\r\n" % self.epoch
@@ -199,3 +201,20 @@ async def test_server_that_is_no_longer_named_confirms_nothing(sentinels, pair, 
         assert not await link.confirms()
         assert await link.confirms()
         assert await reached(link, pair) == 1
+
+
+async def test_what_was_answered_after_sentinels_were_asked_is_confirmed_by_asking_again(sentinels, pair, monkeypatch):
+    """One that hangs keeps the question open, and what the others said is old by then."""
+    monkeypatch.setattr(proxy.sentinel, "LOOK_INTERVAL", 3600.0)
+    for sentinel in sentinels:
+        sentinel.name(pair[0])
+    async with link_to(sentinels, patience=0.5) as link:
+        await link.ask([("GET", b"k")])
+        sentinels[2].hangs = True
+        asked = sentinels[0].asked
+        looking = asyncio.create_task(link.confirms())
+        await eventually(lambda: sentinels[0].asked > asked)
+        sentinels[0].name(pair[1], 1)
+        assert not looking.done()
+        assert not await link.confirms()
+        assert await looking
