@@ -12,6 +12,15 @@ from dataclasses import dataclass, fields
 
 MIB, GIB, TIB = 1024**2, 1024**3, 1024**4
 DAY = 86_400
+HELP = {
+    "events": "each second of an open stream",
+    "days": "that bindings and kept responses live",
+    "stored": "share of the creates without store: false",
+    "kept": "share of those stored that go to providers which keep none",
+    "cores": "of a host, a worker each",
+    "busy": "share of a core that may be used",
+    "shard_gib": "memory of a Redis node for data",
+}
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,7 @@ def plan(load: Load, measured: Measured | None = None) -> Plan:
     """Return what a load needs: hosts of equal size, with one to spare."""
     figure = measured or Measured()
     cpu = (load.streams * load.events * figure.event_us + load.creates * figure.create_us) / 1e6
-    needed = math.ceil(cpu / load.busy)
+    needed = max(1, math.ceil(cpu / load.busy))
     hosts = math.ceil(needed / load.cores) + 1
     streams = math.ceil(load.streams / (hosts - 1))
     stored = load.creates * load.stored
@@ -129,8 +138,15 @@ def main() -> int:
     parser.add_argument("--streams", type=int, required=True, help="open at once")
     parser.add_argument("--creates", type=float, required=True, help="each second")
     for field in fields(Load)[2:]:
-        parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default)
-    for what, how_much in render(Load(**vars(parser.parse_args()))):
+        what = f"{HELP[field.name]}; {field.default:g}"
+        parser.add_argument(
+            f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default, help=what
+        )
+    load = Load(**vars(parser.parse_args()))
+    for name, value in vars(load).items():
+        if value < 0 or (value == 0 and name in {"cores", "busy", "shard_gib"}) or not math.isfinite(value):
+            parser.error(f"argument --{name.replace('_', '-')}: {value:g} is not a number to plan with")
+    for what, how_much in render(load):
         sys.stdout.write(f"{what:<28} {how_much}\n")
     return 0
 

@@ -40,10 +40,11 @@ _RESPONSES = {
 _CONVERSATIONS = {1: {"POST"}, 2: {"GET", "POST", "DELETE"}, 3: {"GET", "POST"}, 4: {"GET", "DELETE"}}
 
 
-def parse_target(prefixes: list[str], method: str, target: str) -> Call:
+def parse_target(prefixes: list[str], method: str, target: str, documented: str) -> Call:
     """Read what a request line asks for.
 
-    `prefixes` end without a slash, the longest first. Raises BadRequest, NotFound or MethodNotAllowed.
+    `prefixes` end without a slash, the longest first; `documented` is the one that a caller who asks for something else
+    is told. Raises BadRequest, NotFound or MethodNotAllowed.
     """
     path, mark, query = _origin_form(target).partition("?")
     if "#" in target:
@@ -54,7 +55,7 @@ def parse_target(prefixes: list[str], method: str, target: str) -> Call:
             if call is not None:
                 return call
     asked = target.partition("?")[0][:256]
-    raise NotFound(f"Unknown request URL: {method} {asked}. The API is under {prefixes[0]}/responses.")
+    raise NotFound(f"Unknown request URL: {method} {asked}. The API is under {documented}/responses.")
 
 
 def _origin_form(target: str) -> str:
@@ -111,9 +112,9 @@ class Handlers:
     def __init__(self, services: Services, catalogue: Catalogue) -> None:
         self._services = services
         self._catalogue = catalogue
-        self._prefixes = sorted(
-            (prefix.rstrip("/") for prefix in services.config.server.prefixes), key=len, reverse=True
-        )
+        configured = [prefix.rstrip("/") for prefix in services.config.server.prefixes]
+        self._documented = configured[0]
+        self._prefixes = sorted(configured, key=len, reverse=True)
         self._creates = {f"{prefix}/responses": Call("create", "/responses") for prefix in self._prefixes}
         self.draining = False
         self.active: set[Exchange] = set()
@@ -195,7 +196,7 @@ class Handlers:
         upgrade = request.headers.get("Upgrade", "")
         if upgrade.lower() == "websocket" and _origin_form(target).partition("?")[0] in self._creates:
             raise UpgradeRequired("This endpoint does not speak WebSocket; send the request over HTTP.")
-        return parse_target(self._prefixes, request.method, target)
+        return parse_target(self._prefixes, request.method, target, self._documented)
 
     def _lines(self, record: Record) -> bytes:
         pairs = [("Content-Type", "application/json"), ("x-gateway-request-id", record.request_id)]

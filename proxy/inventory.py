@@ -16,7 +16,7 @@ import uvloop
 from proxy.bindings import BACKGROUND, CONVERSATION, KEPT, Binding
 from proxy.config import Config
 from proxy.masters import Masters, open_masters
-from proxy.redisline import FOREIGN
+from proxy.redisline import FOREIGN, describe
 from proxy.stored import Entry, Stock, Tally, look_up, remove, take_stock
 from proxy.tables import align, table
 
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace, config: Config, url: str) -> int:
     try:
         outcome = uvloop.run(_act(arguments, config, url))
     except FOREIGN as error:
-        sys.stderr.write(f"Redis cannot be asked: {str(error).strip() or type(error).__name__}\n")
+        sys.stderr.write(f"Redis cannot be asked: {describe(error)}\n")
         return FAILED
     sys.stdout.write(
         orjson.dumps(outcome.json, option=orjson.OPT_INDENT_2).decode() + "\n"

@@ -171,3 +171,11 @@ def checked(replies: list[Any]) -> list[Any]:
         if isinstance(reply, Exception):
             raise reply
     return replies
+
+
+def describe(error: Exception) -> str:
+    """Say what went wrong with a server, in its own words unless they speak of commands that nobody wrote."""
+    text = str(error).strip() or type(error).__name__
+    if text.startswith("HELLO must be called"):
+        return "it asks for a password, and the URL has none"
+    return text

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 from time import perf_counter
 from typing import Final
 
-from redis.exceptions import ResponseError
+from redis.exceptions import AuthenticationError, ResponseError
 
 from proxy.masters import PATIENCE, ask, open_masters
 from proxy.probe import FAIL, OK, WARN, Finding
-from proxy.redisline import FOREIGN
+from proxy.redisline import FOREIGN, describe
 from proxy.redislink import Link
 
 OLDEST: Final = 7
@@ -27,7 +27,7 @@ async def probe_redis(url: str, *, patience: float = PATIENCE) -> list[Finding]:
             subjects = {SUBJECT if alone else f"{SUBJECT} {name}": link for name, link in masters.each.items()}
             return [await _probe(subject, link) for subject, link in subjects.items()]
     except FOREIGN as error:
-        return [_unreachable(SUBJECT, error)]
+        return [_failure(SUBJECT, error)]
 
 
 async def _probe(subject: str, link: Link) -> Finding:
@@ -37,13 +37,16 @@ async def _probe(subject: str, link: Link) -> Finding:
         took = perf_counter() - began
         notes = [*await _find_notes(link), (OK, f"{took * 1000:.1f} ms")]
     except FOREIGN as error:
-        return _unreachable(subject, error)
+        return _failure(subject, error)
     worst = max((result for result, _ in notes), key=(OK, WARN, FAIL).index)
     return Finding(subject, worst, "; ".join(why for result, why in notes if worst in {OK, result}))
 
 
-def _unreachable(subject: str, error: Exception) -> Finding:
-    return Finding(subject, FAIL, f"unreachable: {str(error).strip() or type(error).__name__}")
+def _failure(subject: str, error: Exception) -> Finding:
+    # What a server behind a Unix socket answers to its greeting, redis-py makes an error of the connection.
+    answers = (ResponseError, AuthenticationError)
+    what = "refused" if isinstance(error, answers) or isinstance(error.__cause__, answers) else "unreachable"
+    return Finding(subject, FAIL, f"{what}: {describe(error)}")
 
 
 async def _find_notes(link: Link) -> list[Note]:

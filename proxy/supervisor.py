@@ -14,6 +14,7 @@ from pathlib import Path
 import uvloop
 from aiohttp import web
 
+from proxy import __version__
 from proxy.config import Config
 from proxy.configfile import ConfigError
 from proxy.control import Assignment, spawn
@@ -192,6 +193,7 @@ class Supervisor:
             admin=f"http://{_netloc(server.admin_host, admin.getsockname()[1])}",
             workers=server.workers,
             pid=os.getpid(),
+            version=__version__,
         )
         self._notifier.ready("serving")
 

@@ -48,8 +48,8 @@ PREFIXES = ["/openai/v1", "/api/llm", "/openai", "/v1", ""]
 )
 def test_target_names_one_operation(method, path, call):
     for prefix in PREFIXES:
-        assert parse_target(PREFIXES, method, prefix + path) == call
-        assert parse_target(PREFIXES, method, f"http://host:1{prefix}{path}") == call
+        assert parse_target(PREFIXES, method, prefix + path, "/v1") == call
+        assert parse_target(PREFIXES, method, f"http://host:1{prefix}{path}", "/v1") == call
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_target_names_one_operation(method, path, call):
 )
 def test_target_that_names_none_is_refused(method, target, error):
     with pytest.raises(error):
-        parse_target(PREFIXES, method, target)
+        parse_target(PREFIXES, method, target, "/v1")
 
 
 @settings(max_examples=200)
@@ -83,7 +83,7 @@ def test_any_id_is_read_back_from_its_encoding(text, operation):
     }
     written = path[operation].format(quote(text, safe=""))
     try:
-        call = parse_target(PREFIXES, "GET", f"/v1{written}?a=b")
+        call = parse_target(PREFIXES, "GET", f"/v1{written}?a=b", "/v1")
     except NotFound:
         parts = [part.partition(";")[0] for part in unquote(text).replace("\\", "/").split("/")]
         assert not {".", ".."}.isdisjoint(parts) or not any(parts)
@@ -100,7 +100,7 @@ def test_any_id_is_read_back_from_its_encoding(text, operation):
 )
 def test_path_a_provider_gets_stays_where_it_was_checked(method, parts):
     try:
-        call = parse_target(PREFIXES, method, "/v1/" + "".join(parts))
+        call = parse_target(PREFIXES, method, "/v1/" + "".join(parts), "/v1")
     except GatewayError:
         return
     path = call.target
@@ -138,6 +138,14 @@ async def test_defect_in_the_middle_of_an_answer_cuts_it(valkey, upstream):
         assert answer.end in {"cut", "reset"}
         assert not gw.app._handlers.active
     assert b"HTTP/1.1 500" not in answer.raw
+
+
+async def test_unknown_url_is_answered_with_the_first_of_the_configured_prefixes(valkey, upstream):
+    """That is the one the documents and `serve` name."""
+    async with gateway(config(upstream), redis_url=valkey.url) as gw:
+        answer = await gw.fetch("GET", "/v1/nothing")
+    check_refusal(answer, 404, None)
+    assert b"GET /v1/nothing. The API is under /v1/responses." in answer.body
 
 
 async def test_answers_say_goodbye_while_draining(valkey, upstream):

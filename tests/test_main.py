@@ -202,7 +202,9 @@ def test_serve_without_keys_prints_one_key_that_opens_the_gateway(tmp_path, file
                 if '"listening"' in line:
                     break
             (key,) = re.findall(r"sk-gw-[\w-]{43}", "".join(printed))
-            url = json.loads(printed[-1])["url"]
+            started = json.loads(printed[-1])
+            assert started["version"] == __version__
+            url = started["url"]
             assert (status_of(f"{url}/v1/models", key), status_of(f"{url}/v1/models", "sk-gw-other")) == (200, 401)
         finally:
             gateway.send_signal(signal.SIGTERM)

@@ -60,7 +60,14 @@ async def test_password_that_is_wrong_is_told(private_valkey):
     private_valkey.run("ACL", "SETUSER", "gateway", "on", ">secret", "~*", "+@all")
     (finding,) = await probe_redis(private_valkey.url.replace("unix://", "unix://gateway:canary@"))
     assert (finding.result, "canary" in finding.detail) == (FAIL, False)
-    assert "invalid username-password" in finding.detail
+    assert finding.detail.startswith("refused: invalid username-password")
+
+
+async def test_password_that_is_missing_is_asked_for(private_valkey):
+    """The server speaks of a HELLO that nobody wrote."""
+    private_valkey.run("CONFIG", "SET", "requirepass", "canary")
+    (finding,) = await probe_redis(private_valkey.url)
+    assert (finding.result, finding.detail) == (FAIL, "refused: it asks for a password, and the URL has none")
 
 
 @pytest.mark.parametrize(

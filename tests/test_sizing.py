@@ -66,3 +66,15 @@ def test_twice_the_load_takes_twice_as_much():
     once, twice = plan(Load(streams=100_000, creates=1000)), plan(Load(streams=200_000, creates=2000))
     assert twice.cpu_cores == pytest.approx(2 * once.cpu_cores)
     assert twice.redis_bytes == pytest.approx(2 * once.redis_bytes)
+
+
+@pytest.mark.parametrize("wrong", [["--cores", "0"], ["--busy", "0"], ["--days", "-1"], ["--events", "nan"]])
+def test_load_that_cannot_be_planned_for_is_named(wrong):
+    line = [sys.executable, str(DEPLOY / "sizing.py"), "--streams", "1", "--creates", "1", *wrong]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)  # noqa: S603
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"argument {wrong[0]}: {wrong[1]} is not a number to plan with" in done.stderr
+
+
+def test_nothing_to_carry_still_takes_a_host_and_its_spare():
+    assert plan(Load(streams=0, creates=0)).hosts == 2

@@ -113,6 +113,10 @@ ADVICE: Mapping[str, Mapping[str, str]] = {
         ENVOY: "no Connection: close in response_headers_to_add",
     },
     "certificate": {ANY: "renew the certificate where TLS ends"},
+    "certificate_refused": {
+        ANY: "where TLS ends: a certificate in force, for this name, with its chain; of your own authority: --ca-file",
+    },
+    "no_tls": {ANY: "http://, or the port at which TLS ends"},
     "clear_text": {ANY: "https: the key and the prompts cross the network in the clear"},
     "clock": {ANY: "run chrony or another NTP client where the clock is wrong: there or here"},
     "store_not_shared": {

@@ -110,8 +110,9 @@ def _read_key(arguments: argparse.Namespace, environment: Mapping[str, str], mis
         where = "--key-file"
         try:
             key = sys.stdin.read() if arguments.key_file == "-" else Path(arguments.key_file).read_text("utf-8")
-        except (OSError, UnicodeDecodeError):
-            mistakes.append(Mistake(where, "cannot be read"))
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+            mistakes.append(Mistake(where, f"{arguments.key_file} cannot be read: {why}"))
             return ""
     key = key.strip()
     if not key:

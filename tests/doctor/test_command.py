@@ -1,8 +1,10 @@
 """What the command line takes, and what it refuses with status 2."""
 
+import asyncio
 import io
 import sys
 
+import orjson
 import pytest
 
 from proxy.__main__ import main
@@ -28,7 +30,7 @@ def _bare_environment(monkeypatch):
         (["--url", "http://h:99999", "--key", KEY], ["--url: must begin with"]),
         (["--url", URL, "--key", "canary two"], ["--key: holds what cannot be a key"]),
         (["--url", URL, "--key-file", "/dev/null"], ["--key-file: holds no key"]),
-        (["--url", URL, "--key-file", "absent"], ["--key-file: cannot be read"]),
+        (["--url", URL, "--key-file", "absent"], ["--key-file: absent cannot be read: No such file"]),
         (["--url", URL, "--key", KEY, "--connections", "0"], ["--connections: must be at least 1"]),
         (["--url", URL, "--key", KEY, "--silence", "nan"], ["--silence: must be at least 0"]),
         (["--url", URL, "--key", KEY, "--body", "-1"], ["--body: must be at least 0"]),
@@ -67,3 +69,30 @@ def test_authorities_of_ones_own_are_trusted(tmp_path, capsys):
     arguments = ["--url", f"https://127.0.0.1:{free_port()}/v1", "--key", KEY, "--ca-file", str(authority.ca_file)]
     assert main(["doctor", *arguments]) == 1
     assert "FAIL  certificate" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("speaks", "change"),
+    [
+        ("nothing", "the address, the firewall, the listener, the certificate"),
+        ("plain HTTP", "http://, or the port at which TLS ends"),
+        ("TLS of an unknown authority", "where TLS ends: a certificate in force, for this name, with its chain"),
+    ],
+)
+async def test_certificate_that_cannot_be_seen_is_told_by_its_reason(speaks, change, tmp_path, capsys):
+    """To renew a certificate helps against none of these."""
+
+    async def answer(reader, writer):
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    tls = Authority(tmp_path).vouch_for("127.0.0.1") if speaks.startswith("TLS") else None
+    server = await asyncio.start_server(answer, "127.0.0.1", ssl=tls)
+    port = server.sockets[0].getsockname()[1] if speaks != "nothing" else free_port()
+    async with server:
+        arguments = ["doctor", "--url", f"https://127.0.0.1:{port}/v1", "--key", KEY, "--json"]
+        assert await asyncio.to_thread(main, arguments) == 1
+    (row,) = [row for row in orjson.loads(capsys.readouterr().out)["rows"] if row["probe"] == "certificate"]
+    assert row["verdict"] == "FAIL"
+    assert row["change"][0].startswith(change)

@@ -111,6 +111,13 @@ async def test_doctor_stops_where_the_key_is_refused(valkey, capsys):
     assert rows["authentication"]["change"][0].startswith("gateway: keys:")
 
 
+async def test_doctor_points_at_the_path_where_the_gateway_does_not_know_it(valkey, capsys):
+    async with standing(valkey) as gw:
+        _, rows = await examine(gw, capsys, "--url", f"{gw.url}/elsewhere")
+    assert rows["authentication"]["found"].startswith("GET /models: status 404: Unknown request URL")
+    assert rows["authentication"]["change"][0].startswith("--url is what clients use as base_url, /v1 included")
+
+
 async def test_doctor_tells_in_one_row_that_there_is_no_gateway(capsys):
     """Fifteen failures would not say more."""
     async with serving() as sandbox:

@@ -66,7 +66,7 @@ class Desk:
         record.tenant, record.provider = "team-a", "main"
         self.downstreams.append(downstream)
         try:
-            call = parse_target(["/v1"], request.method, request._message.path)
+            call = parse_target(["/v1"], request.method, request._message.path, "/v1")
             record.operation = call.operation
             return await self.kept.answer(call, downstream, record, LINES)
         except GatewayError as error:

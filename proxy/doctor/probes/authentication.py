@@ -6,7 +6,7 @@ from proxy.doctor.base import Row, Verdict, Visit, server_of
 from proxy.doctor.client import Answer
 
 NAME = "authentication"
-GOOD, REFUSED = 200, 401
+GOOD, REFUSED, UNKNOWN_URL = 200, 401, 404
 NO_KEY = {"Authorization": "", "api-key": ""}
 
 
@@ -54,7 +54,8 @@ async def _refused(visit: Visit, right: Answer) -> Row:
         found = f"the key is refused by {_whom(right)}: {right.told()}"
         return Row(NAME, Verdict.FAIL, found, visit.advise("refused_in_front"))
     if right.status != REFUSED:
-        return Row(NAME, Verdict.FAIL, f"GET /models: {right.told()}")
+        advice = visit.advise("no_gateway") if right.status == UNKNOWN_URL else ()
+        return Row(NAME, Verdict.FAIL, f"GET /models: {right.told()}", advice)
     visit.client.key_header = "api-key"
     other = await visit.client.call("GET", "/models")
     if other.status == GOOD:

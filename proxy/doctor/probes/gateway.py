@@ -55,8 +55,12 @@ async def _certificate(visit: Visit) -> Row:
         return Row(CERTIFICATE, Verdict.WARN, "http: there is none", visit.advise("clear_text"))
     try:
         details = await _peer_certificate(visit, host, parts.port or 443)
+    except ssl.SSLCertVerificationError as error:
+        return Row(CERTIFICATE, Verdict.FAIL, str(error), visit.advise("certificate_refused"))
+    except ssl.SSLError as error:
+        return Row(CERTIFICATE, Verdict.FAIL, str(error), visit.advise("no_tls"))
     except (OSError, TimeoutError) as error:
-        return Row(CERTIFICATE, Verdict.FAIL, str(error) or "nothing came in time", visit.advise("certificate"))
+        return Row(CERTIFICATE, Verdict.FAIL, str(error) or "nothing came in time", visit.advise("unreachable"))
     return judge_certificate(visit, ssl.cert_time_to_seconds(details["notAfter"]), time.time())
 
 
